@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No timed assertions, and the same cases in every run: a failure can be repeated.
+settings.register_profile("imagecurate", deadline=None, derandomize=True, max_examples=50, database=None)
+settings.load_profile("imagecurate")
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +19,19 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("the shared data sets are not beside this checkout")
     return folder
+
+
+@pytest.fixture
+def decodes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the files given to the decoder so far: its length is the number of decodes."""
+    from imagecurate.images import Decoder
+
+    seen: list[int] = []
+    decode = Decoder.decode
+
+    def counted(self: Decoder, data: bytes) -> object:
+        seen.append(len(data))
+        return decode(self, data)
+
+    monkeypatch.setattr(Decoder, "decode", counted)
+    return seen

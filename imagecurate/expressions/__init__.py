@@ -1,0 +1,5 @@
+"""The language of filters and computed columns."""
+
+from imagecurate.expressions.expression import Expression
+
+__all__ = ["Expression"]

@@ -146,7 +146,8 @@ class ImageStage(Stage):
 
         Parameters
         ----------
-        batch : array of shape (n, \\*input_shape), uint8, or list of n prepared pictures
+        batch : array of shape (n, ...), uint8, or list of n prepared pictures
+            The array where ``input_shape`` is given: its trailing dimensions.
 
         Returns
         -------
@@ -223,4 +224,6 @@ def _parameter_error(cls: type[Stage], error: ValidationError) -> ParameterError
     if first["type"] == "missing":
         return ParameterError(f"{cls.__name__} needs the parameter {name!r}")
     message = first["msg"].removeprefix("Value error, ")
-    return ParameterError(f"{cls.__name__}: {name}={first['input']!r}: {message}" if name else f"{cls.__name__}: {message}")
+    return ParameterError(
+        f"{cls.__name__}: {name}={first['input']!r}: {message}" if name else f"{cls.__name__}: {message}"
+    )

@@ -1,0 +1,219 @@
+"""What exported samples are called: their own keys, keys told apart, or new numbers.
+
+Keys are kept.  Only where a key occurs more than once among the exported samples, all samples that have it are told
+apart by source and shard: ``000000031`` of shard ``00002`` of the source ``cc12m`` becomes
+``000000031-cc12m-00002``.  In that suffix every character but ASCII letters, digits and ``_`` becomes a ``_``, and
+where that makes two shards look alike, eight hex digits of their true names follow.  So a suffix has exactly one ``-``
+and belongs to one shard; a key that by itself ends in the suffix of some shard gets its own as well.  Hence no two
+exported samples share a key, whatever the data calls them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from imagecurate.shards.shard import Shard
+
+__all__ = ["Hashes", "Naming", "NewNumbers", "RepeatedKeys", "ToldApart", "hashes", "shard_suffixes"]
+
+Hashes: TypeAlias = NDArray[np.uint64]
+
+
+class Naming:
+    """How exported samples and their members are called: as they were, unless a subclass has it otherwise."""
+
+    #: Field of a sample's JSON in which its id follows; None where JSON stays as it is.
+    id_field: str | None = None
+    #: Bytes that this can add to the JSON.
+    growth: int = 0
+
+    def keys(self, keys: Sequence[str], number: int, shard: int, first: int) -> list[str] | None:
+        """Exported keys of samples from input shard ``number`` that become samples ``first``, … of output ``shard``.
+
+        None where all stay as they are.
+        """
+        return None
+
+    def member(self, name: str, key: str) -> str:
+        """Name of a member, so far ``name``, of a sample whose exported key is ``key`` and was another."""
+        return name
+
+
+class ToldApart(Naming):
+    """Samples that share a key get the suffix of their shard.
+
+    Parameters
+    ----------
+    repeated : array of uint64, sorted
+        Hashes of the keys that occur more than once.
+    suffixes : sequence of str
+        For each input shard, as ``shard_suffixes`` makes them.
+    """
+
+    def __init__(self, repeated: Hashes, suffixes: Sequence[str]) -> None:
+        self._repeated = repeated
+        self._suffixes = suffixes
+        self._known = frozenset(suffixes)
+
+    def keys(self, keys: Sequence[str], number: int, shard: int, first: int) -> list[str] | None:
+        """Append the suffix to repeated keys and to those that look as if they had one."""
+        wanted = hashes(keys)
+        places = np.searchsorted(self._repeated, wanted)
+        repeated = self._repeated[np.minimum(places, len(self._repeated) - 1)] == wanted
+        suffix = self._suffixes[number]
+        return [
+            f"{key}-{suffix}" if again or self._has_suffix(key) else key
+            for key, again in zip(keys, repeated.tolist(), strict=True)
+        ]
+
+    def _has_suffix(self, key: str) -> bool:
+        return key.count("-") >= 2 and "-".join(key.rsplit("-", 2)[1:]) in self._known
+
+    def member(self, name: str, key: str) -> str:
+        """Put the suffix in front of the first dot of the base name, where the key ends."""
+        base, dot, field = _base_and_field(name)
+        return f"{base}-{'-'.join(key.rsplit('-', 2)[1:])}{dot}{field}"
+
+
+class NewNumbers(Naming):
+    """Samples are numbered anew, as NeMo Curator up to 0.9 does: shard number, then number in the shard, in digits.
+
+    Parameters
+    ----------
+    shard_digits : int
+        Digits of the shard number.
+    samples_per_shard : int
+        Decides the digits of the sample number.
+    id_field : str
+        Field of a sample's JSON in which its id follows.
+
+    Examples
+    --------
+    >>> NewNumbers(shard_digits=5, samples_per_shard=10_000, id_field="key").keys(["a"], 0, 42, 7)
+    ['000420007']
+    """
+
+    def __init__(self, shard_digits: int, samples_per_shard: int, id_field: str) -> None:
+        self.id_field = id_field
+        self._shard_digits = shard_digits
+        self._sample_digits = len(str(samples_per_shard - 1)) if samples_per_shard > 1 else 0
+        self.growth = self._shard_digits + self._sample_digits + len('""')
+
+    def keys(self, keys: Sequence[str], number: int, shard: int, first: int) -> list[str] | None:
+        """Number the samples."""
+        front, digits = f"{shard:0{self._shard_digits}d}", self._sample_digits
+        if digits == 0:
+            return [front] * len(keys)
+        return [f"{front}{sample:0{digits}d}" for sample in range(first, first + len(keys))]
+
+    def member(self, name: str, key: str) -> str:
+        """Replace all in front of the first dot of the base name, folders included."""
+        _, dot, field = _base_and_field(name)
+        return f"{key}{dot}{field}"
+
+
+def _base_and_field(name: str) -> tuple[str, str, str]:
+    dot = name.find(".", name.rfind("/") + 1)
+    return (name, "", "") if dot < 0 else (name[:dot], ".", name[dot + 1 :])
+
+
+def shard_suffixes(shards: Sequence[Shard]) -> list[str]:
+    """Give each input shard a suffix of its own, the same whatever other shards there are, collisions aside.
+
+    Examples
+    --------
+    >>> from imagecurate.shards.shard import Shard
+    >>> shard_suffixes([Shard("laion-2b", "sub/00007", "/data/sub/00007.tar", 0, "", None, "")])
+    ['laion_2b-sub_00007']
+    """
+    plain = [f"{_safe(shard.source)}-{_safe(shard.name)}" for shard in shards]
+    count = Counter(plain)
+    return [
+        suffix if count[suffix] == 1 else f"{suffix}_{_short(shard)}"
+        for suffix, shard in zip(plain, shards, strict=True)
+    ]
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]", "_", text)
+
+
+def _short(shard: Shard) -> str:
+    return hashlib.blake2b(f"{shard.source}\0{shard.name}".encode(), digest_size=4).hexdigest()
+
+
+def hashes(keys: Sequence[str]) -> Hashes:
+    """Hash keys to 64 bits; that two of 10⁹ different keys meet has a chance of 3 %, and costs two of them a suffix."""
+    one = xxhash.xxh3_64_intdigest
+    return np.fromiter((one(key.encode()) for key in keys), np.uint64, len(keys))
+
+
+class RepeatedKeys:
+    """Finds keys that occur more than once, in memory that does not grow with their number.
+
+    Parameters
+    ----------
+    folder : Path
+        Where hashes wait on disk, 8 bytes a key, once there are too many to hold.
+    most_held : int, default=4_194_304
+        Hashes held in memory (32 MB).
+    """
+
+    def __init__(self, folder: Path, most_held: int = 1 << 22) -> None:
+        self._folder = folder
+        self._most_held = most_held
+        self._held: list[Hashes] = []
+        self._count = 0
+        self._spilled = False
+
+    def add(self, keys: Hashes) -> None:
+        """Count these in."""
+        self._held.append(keys)
+        self._count += len(keys)
+        if self._count > self._most_held:
+            self._spill()
+
+    def repeated(self) -> Hashes:
+        """Hashes that were added more than once, sorted; a file mapped to memory where there were many."""
+        if not self._spilled:
+            return _repeated(_united(self._held))
+        self._spill()
+        result = self._folder / "repeated"
+        with result.open("wb") as file:
+            for bucket in range(256):
+                path = self._bucket(bucket)
+                if path.exists():
+                    _repeated(np.fromfile(path, np.uint64)).tofile(file)
+                    path.unlink()
+        return np.memmap(result, np.uint64, "r") if result.stat().st_size else np.zeros(0, np.uint64)
+
+    def _spill(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        keys = np.sort(_united(self._held))
+        ends = np.searchsorted(keys >> np.uint64(56), np.arange(257, dtype=np.uint64))
+        for bucket in np.flatnonzero(np.diff(ends)).tolist():
+            with self._bucket(bucket).open("ab") as file:
+                keys[ends[bucket] : ends[bucket + 1]].tofile(file)
+        self._held, self._count, self._spilled = [], 0, True
+
+    def _bucket(self, number: int) -> Path:
+        return self._folder / f"{number:02x}"
+
+
+def _united(parts: list[Hashes]) -> Hashes:
+    return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
+
+
+def _repeated(keys: Hashes) -> Hashes:
+    keys = np.sort(keys)
+    return np.unique(keys[1:][keys[1:] == keys[:-1]])

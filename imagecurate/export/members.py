@@ -1,0 +1,106 @@
+"""The tar members of some samples: where they lie in the input, and what they become in the output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from imagecurate.shards.tar import BLOCK
+
+if TYPE_CHECKING:
+    from imagecurate.export.keys import Naming
+
+__all__ = ["Integers", "Members", "members_of"]
+
+Integers: TypeAlias = NDArray[np.int64]
+Flags: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Members:
+    """Members of some samples of one input shard, sample after sample; arrays have one entry a member."""
+
+    #: Which sample it belongs to, counted from 0.
+    sample: Integers
+    #: Name in the output.
+    names: pa.StringArray
+    #: First header block and first byte of the data in the input, and bytes of data.
+    start: Integers
+    offset: Integers
+    size: Integers
+    #: True where the member gets a new header.
+    fresh: Flags
+    #: True for a JSON whose id follows its sample's new number.
+    edited: Flags
+
+    @property
+    def ends(self) -> Integers:
+        """Byte after the last block of each, in the input."""
+        return self.offset + padded_sizes(self.size)
+
+    def lengths(self, growth: int) -> Integers:
+        """Bytes that each takes in the output, header and padding included; edits add at most ``growth`` each."""
+        names = pc.binary_length(self.names).to_numpy(zero_copy_only=False).astype(np.int64)
+        headers = np.where(names <= 100, BLOCK, 2 * BLOCK + padded_sizes(names + 1))
+        return np.where(self.fresh, headers, self.offset - self.start) + padded_sizes(self.size + growth * self.edited)
+
+    def runs(self) -> tuple[Integers, Integers]:
+        """First member of each run and the member after its last.
+
+        A run is copied as one range: members that keep their headers and lie side by side in the input.  One that gets
+        a new header is a run by itself.
+        """
+        count = len(self.size)
+        apart = self.fresh[1:] | self.fresh[:-1] | (self.start[1:] != self.ends[:-1])
+        firsts = np.append(0, np.flatnonzero(apart) + 1) if count else np.zeros(0, np.int64)
+        return firsts, np.append(firsts[1:], count) if count else firsts
+
+
+def members_of(
+    samples: pa.ChunkedArray, keys: Sequence[str], exported: Sequence[str] | None, naming: Naming
+) -> Members:
+    """Lay out the members of some samples.
+
+    Parameters
+    ----------
+    samples : pyarrow.ChunkedArray of MEMBERS_TYPE
+        The internal column MEMBERS.
+    keys : sequence of str
+        The keys of the samples.
+    exported : sequence of str or None
+        Their keys in the output; None where all stay.
+    naming : Naming
+        Where ``exported`` comes from.
+    """
+    lists = samples.combine_chunks()
+    counts = pc.fill_null(lists.value_lengths(), 0).to_numpy(zero_copy_only=False)
+    flat = lists.flatten()
+    start, offset, size = (
+        pc.struct_field(flat, name).to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+        for name in ("start", "offset", "size")
+    )
+    names = pc.struct_field(flat, "name")
+    fresh = ~pc.struct_field(flat, "verbatim").to_numpy(zero_copy_only=False).astype(np.bool_, copy=False)
+    edited = np.zeros(len(flat), np.bool_)
+    sample = np.repeat(np.arange(len(counts)), counts)
+    if exported is not None:
+        changed = np.array([new != old for new, old in zip(exported, keys, strict=True)], np.bool_)
+        renamed = changed[sample]
+        fresh |= renamed
+        listed = names.to_pylist()
+        for place in np.flatnonzero(renamed).tolist():
+            listed[place] = naming.member(listed[place], exported[sample[place]])
+            edited[place] = naming.id_field is not None and listed[place].lower().endswith(".json")
+        names = pa.array(listed, pa.string())
+    return Members(sample, names, start, offset, size, fresh, edited)
+
+
+def padded_sizes(sizes: Integers) -> Integers:
+    """Bytes that data of these sizes takes in a tar."""
+    return -(-sizes // BLOCK) * BLOCK

@@ -1,0 +1,48 @@
+"""What the export needs to know of a dataset, and nothing else of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from imagecurate.shards.shard import Shard
+    from imagecurate.shards.sources import ByteSource
+
+__all__ = ["MEMBERS", "Survivors"]
+
+#: Internal column that ``Survivors.rows`` gives on request: the tar members of each sample, a list of structs with
+#: ``name``, ``start``, ``offset``, ``size``, ``verbatim``.  Header blocks lie at [start, offset), data at
+#: [offset, offset + size).  ``verbatim`` says that those blocks mean the same in any tar; else (hard links, global PAX
+#: headers) the member gets a new header, for which only the block before ``offset`` counts: that of the data.
+MEMBERS = "_members"
+
+
+class Survivors(Protocol):
+    """The samples that every filter kept, shard by shard.
+
+    Methods may be called from several threads at once, and give the same answer each time.
+    """
+
+    @property
+    def shards(self) -> Sequence[Shard]:
+        """The input shards; their order is the order of the output."""
+
+    @property
+    def columns(self) -> Mapping[str, pa.DataType]:
+        """The columns to export, in order, with their types; ``key`` is one of them."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the rows, their columns and the bytes behind them: equal where an export would give the same."""
+
+    def rows(self, number: int, columns: Sequence[str]) -> pa.Table:
+        """Columns of the kept samples of one input shard, in order of position; MEMBERS on request."""
+
+    def ledger(self, number: int) -> pa.Table:
+        """What became of every sample of one input shard, with the columns of LEDGER_SCHEMA."""
+
+    def open(self, number: int) -> ByteSource:
+        """The bytes of one input shard, as a context manager."""

@@ -1,0 +1,250 @@
+"""What a model takes in: timm's evaluation transform, several times as fast as on Pillow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imagecurate.errors import ParameterError, listed
+from imagecurate.images.geometry import Placement, Span, place
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Preprocessing"]
+
+#: Half-widths of Pillow's filters in target pixels (Pillow, src/libImaging/Resample.c).
+_SUPPORT = {"nearest": 0.5, "box": 0.5, "bilinear": 1.0, "hamming": 1.0, "bicubic": 2.0, "lanczos": 3.0}
+_CROP_MODES = ("center", "squash", "border")
+
+#: Filters in which a rounding error of a position is one of a value, too.
+_SMOOTH = ("bicubic", "bilinear")
+
+#: Pixels up to which a picture is resized whole for the other filters, as timm does, to have their every edge alike.
+_MOST_RESIZED = 1 << 24
+
+#: Torch computes all from the picture's first corner to the kept part's last; where that is this many times the kept
+#: part (panoramas), Pillow, which computes the kept part alone, is faster.
+_MOST_WASTE = 4
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize, crop and normalise as timm does for a model when it is evaluated.
+
+    Parameters
+    ----------
+    input_size : (int, int)
+        Height and width that the model takes.
+    interpolation : {"bicubic", "bilinear", "nearest", "lanczos", "box", "hamming"}, default="bicubic"
+        Always antialiased, as in Pillow.
+    crop_pct : float, default=1.0
+        Share of the resized edge that is kept.
+    crop_mode : {"center", "squash", "border"}, default="center"
+        Fit the shortest edge and cut the longer one; fit each edge by itself; fit the longest edge and add a border of
+        the mean colour.
+    mean, std : (float, float, float)
+        Of pixels between 0 and 1; ImageNet's by default.
+
+    Raises
+    ------
+    ParameterError
+        A value that no picture could be prepared with.
+
+    Examples
+    --------
+    >>> preprocessing = Preprocessing((4, 4))
+    >>> preprocessing.prepare(np.zeros((6, 9, 3), np.uint8)).shape
+    (4, 4, 3)
+    """
+
+    input_size: tuple[int, int]
+    interpolation: str = "bicubic"
+    crop_pct: float = 1.0
+    crop_mode: str = "center"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    #: Raise it when the same parameters begin to give other pixels.
+    VERSION: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        for name, length in (("input_size", 2), ("mean", 3), ("std", 3)):
+            values = tuple(getattr(self, name))
+            if len(values) != length:
+                raise ParameterError(f"Preprocessing expects {length} numbers in {name}, found {values!r}")
+            object.__setattr__(self, name, values)
+        if min(self.input_size) < 1:
+            raise ParameterError(f"Preprocessing expects an input_size of at least 1 x 1, found {self.input_size!r}")
+        if self.interpolation not in _SUPPORT:
+            raise ParameterError(
+                f"Preprocessing expects an interpolation out of {listed(_SUPPORT)}, found {self.interpolation!r}"
+            )
+        if self.crop_mode not in _CROP_MODES:
+            raise ParameterError(
+                f"Preprocessing expects a crop_mode out of {listed(_CROP_MODES)}, found {self.crop_mode!r}"
+            )
+        if not self.crop_pct > 0 or min(self._scale_size) < 1:
+            raise ParameterError(f"Preprocessing expects a positive, sensible crop_pct, found {self.crop_pct!r}")
+        if not min(self.std) > 0:
+            raise ParameterError(f"Preprocessing expects a positive std, found {self.std!r}")
+
+    @classmethod
+    def from_timm(cls, config: Mapping[str, Any]) -> Preprocessing:
+        """Take over what timm resolved for a model.
+
+        Parameters
+        ----------
+        config : mapping
+            What ``timm.data.resolve_model_data_config(model)`` gives.
+
+        Raises
+        ------
+        ParameterError
+            A model that does not take RGB.
+
+        Examples
+        --------
+        >>> config = {"input_size": (3, 224, 224), "interpolation": "bicubic", "crop_pct": 0.9, "crop_mode": "center",
+        ...           "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+        >>> Preprocessing.from_timm(config).crop_pct
+        0.9
+        """
+        channels, height, width = config["input_size"]
+        if channels != 3:
+            raise ParameterError(f"a model has to take 3 channels, RGB, but this one takes {channels}")
+        return cls(
+            input_size=(int(height), int(width)),
+            interpolation=config["interpolation"],
+            crop_pct=float(config["crop_pct"]),
+            crop_mode=config["crop_mode"],
+            mean=config["mean"],
+            std=config["std"],
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides the result."""
+        return {"version": self.VERSION} | asdict(self)
+
+    @property
+    def _scale_size(self) -> tuple[int, int]:
+        height, width = self.input_size
+        return math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
+
+    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        r"""Resize and crop one picture.
+
+        The same as timm's transform on Pillow: within a grey level or two, 0.004 on average, where torch computes
+        bicubic and bilinear, bit for bit with the other filters.  Little more than what is kept is computed, so that a
+        picture of 1 by 80 million pixels is no special case.
+
+        Parameters
+        ----------
+        pixels : array of shape (height, width, 3), uint8
+            RGB, C-contiguous.
+
+        Returns
+        -------
+        array of shape (\*input_size, 3), uint8
+        """
+        height, width, _ = pixels.shape
+        placement = place((height, width), self.input_size, self._scale_size, self.crop_mode)
+        rows, columns = placement.rows, placement.columns
+        reached = (rows.start + rows.count) * (columns.start + columns.count)
+        if self.interpolation in _SMOOTH and reached <= _MOST_WASTE * rows.count * columns.count:
+            kept = _resize_with_torch(pixels, placement, self.interpolation)
+        else:
+            kept = _resize_with_pillow(pixels, placement, self.interpolation)
+        if kept.shape[:2] == self.input_size:
+            return kept
+        # torchvision pads a small centre crop with black, timm a bordered picture with the mean.
+        fill = [round(255 * level) for level in self.mean] if self.crop_mode == "border" else 0
+        padded = np.empty((*self.input_size, 3), np.uint8)
+        padded[...] = fill
+        padded[rows.pad : rows.pad + rows.count, columns.pad : columns.pad + columns.count] = kept
+        return padded
+
+    def normalise(self, batch: NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
+        """Turn prepared pictures into the model's input.
+
+        Parameters
+        ----------
+        batch : array or tensor of shape (n, height, width, 3), uint8
+
+        Returns
+        -------
+        torch.Tensor of shape (n, 3, height, width), float32
+            On the device of the batch, in channels-last memory format.
+        """
+        import torch
+
+        scale = torch.tensor(self.std).mul_(255)
+        shift = torch.tensor(self.mean).mul_(255)
+        levels = torch.as_tensor(batch)
+        values = levels.to(torch.float32, copy=True)
+        values.sub_(shift.to(values.device)).div_(scale.to(values.device))
+        return values.permute(0, 3, 1, 2)
+
+
+def _resize_with_torch(pixels: NDArray[np.uint8], placement: Placement, interpolation: str) -> NDArray[np.uint8]:
+    import torch
+
+    resize = (
+        torch.ops.aten._upsample_bicubic2d_aa if interpolation == "bicubic" else torch.ops.aten._upsample_bilinear2d_aa
+    )
+    rows, columns = placement.rows, placement.columns
+    if not pixels.flags.writeable:  # torch warns of it
+        pixels = pixels.copy()
+    # Rows below the last that is needed are left out, and columns right of the last that is kept are not computed; the
+    # explicit scale keeps the others where they were.  (An offset of the first pixel cannot be expressed.)
+    height, last = _apart(rows, rows.needed(2.0)[1])
+    width, _ = _apart(columns, columns.stored)
+    # The batch axis goes in front before the axes are swapped: the other way round torch takes the strides for those
+    # of planes and lays out its result so, which costs 40 %.
+    picture = torch.from_numpy(pixels[:last])[None].permute(0, 3, 1, 2)  # (1, 3, last, columns.stored)
+    if rows.stored - rows.resized > max(0, 2 * (columns.stored - columns.resized)):
+        # Pillow 13 resizes tall pictures vertically first, and rounds in between (python-pillow/Pillow#9549).
+        picture = resize(picture, (height, columns.stored), False, 1 / rows.scale, None)
+    resized = resize(picture, (height, width), False, 1 / rows.scale, 1 / columns.scale)
+    return _cut(resized[0].permute(1, 2, 0).numpy(), rows, columns)
+
+
+def _apart(span: Span, last: int) -> tuple[int, int]:
+    """Resized and stored pixels to ask torch for, which takes equal numbers for nothing to do."""
+    if span.scale == 1:
+        return span.stored, span.stored
+    end = span.start + span.count
+    if end != last:
+        return end, last
+    return (end, last + 1) if last < span.stored else (end + 1, last)
+
+
+def _cut(resized: NDArray[np.uint8], rows: Span, columns: Span) -> NDArray[np.uint8]:
+    kept = resized[rows.start : rows.start + rows.count, columns.start : columns.start + columns.count]
+    return np.ascontiguousarray(kept)
+
+
+def _resize_with_pillow(pixels: NDArray[np.uint8], placement: Placement, interpolation: str) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    rows, columns = placement.rows, placement.columns
+    method = Image.Resampling[interpolation.upper()]
+    if interpolation not in _SMOOTH and rows.resized * columns.resized <= _MOST_RESIZED:
+        picture = Image.fromarray(pixels).resize((columns.resized, rows.resized), method)
+        return _cut(np.asarray(picture), rows, columns)
+    support = _SUPPORT[interpolation]
+    (top, bottom), (left, right) = rows.needed(support), columns.needed(support)
+    # Pillow takes the box in single precision, so it gets a picture cut to what the filter can reach.
+    box = (
+        max(0.0, columns.start * columns.scale - left),
+        max(0.0, rows.start * rows.scale - top),
+        min(right - left, (columns.start + columns.count) * columns.scale - left),
+        min(bottom - top, (rows.start + rows.count) * rows.scale - top),
+    )
+    picture = Image.fromarray(np.ascontiguousarray(pixels[top:bottom, left:right]))
+    return np.array(picture.resize((columns.count, rows.count), method, box=box))

@@ -1,0 +1,126 @@
+"""A block of rows whose pictures are decoded once, for all image stages that may want them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from imagecurate.images import Decoded, DecodePolicy, Decoder, ImageInfo
+from imagecurate.plan.compute import run_image_stage
+from imagecurate.plan.facts import PixelFacts
+from imagecurate.plan.outcome import Flags, Positions
+from imagecurate.plan.shard_state import ShardState
+from imagecurate.plan.stage import ImageStage
+from imagecurate.plan.steps import StageStep
+from imagecurate.plan.threads import one_torch_thread
+from imagecurate.store import ERROR
+
+__all__ = ["Block"]
+
+#: Bytes of encoded images held at a time.  One request serves many small images; a few large ones do not pile up.
+_READ_BYTES = 16 << 20
+
+
+@functools.cache
+def _decoder(policy: DecodePolicy) -> Decoder:
+    return Decoder(policy)
+
+
+class Block:
+    """Prepared pictures of some rows.
+
+    Each picture is decoded, handed to ``prepare`` of every stage that may want it, and let go.
+
+    Parameters
+    ----------
+    state : ShardState
+    positions : array of int
+        Rows whose pictures are needed.
+    wanted : mapping of int to array of bool
+        For each image stage, by its step, which of the rows it may want.
+    """
+
+    def __init__(self, state: ShardState, positions: Positions, wanted: dict[int, Flags]) -> None:
+        self.decoded = len(positions)
+        self._infos: list[ImageInfo] = []
+        self._prepared = {number: _Prepared(_image_stage(state, number), flags) for number, flags in wanted.items()}
+        self._place = {int(position): place for place, position in enumerate(positions)}
+        one_torch_thread()
+        decoder = _decoder(state.plan.policy)
+        for place, data in enumerate(_read(state, positions)):
+            image = decoder.decode(data)
+            self._infos.append(image.info)
+            for prepared in self._prepared.values():
+                prepared.take(place, image)
+        one_torch_thread()  # the first picture may have brought torch in
+
+    def compute(self, number: int, positions: Positions) -> pa.Table:
+        """Run the image stage at a step on some of the rows."""
+        places = np.array([self._place[int(position)] for position in positions])
+        return self._prepared[number].run(places, positions, self._infos)
+
+
+class _Prepared:
+    """What one stage keeps of each picture."""
+
+    def __init__(self, stage: ImageStage, wanted: Flags) -> None:
+        self.stage = stage
+        self._slot = np.where(wanted, np.cumsum(wanted) - 1, -1)
+        self._errors: dict[int, str] = {}
+        shape = None if isinstance(stage, PixelFacts) else stage.input_shape
+        count = int(wanted.sum())
+        self._batch: Any = [None] * count if shape is None else np.zeros((count, *shape), np.uint8)
+
+    def take(self, place: int, image: Decoded) -> None:
+        slot = self._slot[place]
+        if slot < 0 or image.pixels is None or isinstance(self.stage, PixelFacts):
+            return
+        try:
+            self._batch[slot] = self.stage.prepare(image.pixels)
+        except Exception as error:
+            self._errors[place] = f"{type(self.stage).__name__}: {type(error).__name__}: {error}"
+
+    def run(self, places: NDArray[np.int64], positions: Positions, infos: list[ImageInfo]) -> pa.Table:
+        if isinstance(self.stage, PixelFacts):
+            return run_image_stage(self.stage, [infos[place] for place in places], positions)
+        good = np.array([place not in self._errors for place in places], np.bool_)
+        slots = self._slot[places[good]]
+        batch: Any
+        if isinstance(self._batch, np.ndarray):
+            everything = len(slots) == len(self._batch) and np.array_equal(slots, np.arange(len(slots)))
+            batch = self._batch if everything else self._batch[slots]
+        else:
+            batch = [self._batch[slot] for slot in slots]
+        table = run_image_stage(self.stage, batch, positions[good])
+        if good.all():
+            return table
+        reasons = [self._errors[place] for place in places[~good].tolist()]
+        broken = {name: pa.nulls(len(reasons), kind) for name, kind in self.stage.adds().items()}
+        missing = pa.table({table.schema.names[0]: pa.array(positions[~good]), ERROR: pa.array(reasons), **broken})
+        return pa.concat_tables([table, missing.cast(table.schema)])
+
+
+def _image_stage(state: ShardState, number: int) -> ImageStage:
+    step = state.plan.steps[number]
+    if not isinstance(step, StageStep) or not isinstance(step.stage, ImageStage):
+        raise TypeError(f"step {number} of the plan is no image stage")
+    return step.stage
+
+
+def _read(state: ShardState, positions: Positions) -> Iterator[bytes]:
+    """Give the encoded images of some rows, a few at a time."""
+    offsets = state.column("_image_offset", positions).to_pylist()
+    sizes = state.column("_image_size", positions).to_pylist()
+    ranges: list[tuple[int, int]] = []
+    for offset, size in zip(offsets, sizes, strict=True):
+        if ranges and sum(length for _, length in ranges) + size > _READ_BYTES:
+            yield from state.bytes().read_many(ranges)
+            ranges = []
+        ranges.append((offset, size))
+    if ranges:
+        yield from state.bytes().read_many(ranges)

@@ -1,0 +1,167 @@
+"""Tasks over shards that a dataset starts: count, run, look at the first rows, hand survivors to an exporter."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from imagecurate.backend.cpu import to_frame
+from imagecurate.columns import SAMPLE_ID, Frame
+from imagecurate.errors import StageError
+from imagecurate.plan.compute import as_table
+from imagecurate.plan.ledger import StepCounts, count_outcome, ledger_of, step_names
+from imagecurate.plan.outcome import PassStats
+from imagecurate.plan.shard_pass import ShardPass
+from imagecurate.plan.shard_state import Work
+from imagecurate.plan.stage import DatasetStage, ShardColumns
+from imagecurate.plan.steps import FilterStep, MaskStep, StageStep, WithColumnStep
+from imagecurate.shards import ByteSource, Shard, open_shard
+from imagecurate.store import digest
+
+__all__ = ["CountSamples", "FirstRows", "RunShard", "Survivors", "run_dataset_stage", "run_record"]
+
+
+@dataclass(frozen=True)
+class CountSamples:
+    """Count the samples of a shard, indexing it if nobody did."""
+
+    work: Work
+
+    def __call__(self, shard: Shard) -> int:
+        with ShardPass(self.work, shard, frozenset()) as shard_pass:
+            return shard_pass.state.count
+
+
+@dataclass(frozen=True)
+class RunShard:
+    """Compute everything for a shard and sum what happened."""
+
+    work: Work
+    on_block: Callable[[PassStats, float], None] | None = field(default=None, compare=False)
+
+    def __call__(self, shard: Shard) -> tuple[StepCounts, PassStats]:
+        with _whole_pass(self.work, shard, self.on_block) as shard_pass:
+            counts = count_outcome(shard_pass.state, shard_pass.run())
+            return counts, shard_pass.stats
+
+
+@dataclass(frozen=True)
+class FirstRows:
+    """The first surviving rows of a shard, as a frame."""
+
+    work: Work
+
+    def __call__(self, shard: Shard, limit: int, start: np.ndarray | None = None) -> Frame:
+        names = list(self.work.plan.schema)
+        with ShardPass(self.work, shard, self.work.plan.needed(names)) as shard_pass:
+            return to_frame(shard_pass.columns(names, shard_pass.first(limit, start)), None)
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """What an exporter sees of a dataset: the kept samples of each shard, their bytes, and the ledger."""
+
+    work: Work
+    shards: Sequence[Shard]
+
+    @property
+    def columns(self) -> Mapping[str, pa.DataType]:
+        """Metadata columns, in order."""
+        return self.work.plan.schema
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the plan and with the shards."""
+        return digest([self.work.plan.fingerprint, [(s.source, s.name, s.metadata_token) for s in self.shards]])
+
+    def rows(self, number: int, columns: Sequence[str]) -> pa.Table:
+        """Columns of the kept samples of a shard, in order of position."""
+        with _whole_pass(self.work, self.shards[number]) as shard_pass:
+            return pa.table(shard_pass.columns(columns, shard_pass.run().survivors))
+
+    def ledger(self, number: int) -> pa.Table:
+        """One row for each sample of a shard."""
+        with _whole_pass(self.work, self.shards[number]) as shard_pass:
+            return ledger_of(shard_pass.state, shard_pass.run())
+
+    def open(self, number: int) -> ByteSource:
+        """The bytes of a shard."""
+        return open_shard(self.shards[number], storage_options=self.work.storage_options)
+
+
+def run_dataset_stage(before: Work, after: Work, stage: DatasetStage, shards: Sequence[Shard]) -> None:
+    """Run a stage that needs all rows and put its columns into the store, unless they are there.
+
+    Parameters
+    ----------
+    before, after : Work
+        Without the stage, and with it as the last step of the plan.
+    """
+    step = after.plan.resolved.steps[-1]
+    if not isinstance(step, StageStep) or step.fingerprint is None:
+        raise TypeError("the last step of the plan is not the stage")
+    files = after.store.stage(step.fingerprint, reads_metadata=True)
+    if all(files.path(shard).exists() for shard in shards):
+        return
+
+    def read(number: int) -> dict[str, pa.Array]:
+        with _whole_pass(before, shards[number]) as shard_pass:
+            return shard_pass.columns((SAMPLE_ID, *stage.reads()), shard_pass.run().survivors)
+
+    results = iter(stage.process(ShardColumns(read, len(shards))))
+    for number, shard in enumerate(shards):
+        try:
+            computed = next(results)
+        except StopIteration:
+            raise StageError(f"{stage!r} gave results for {number} of {len(shards)} shards") from None
+        with _whole_pass(before, shard) as shard_pass:
+            positions = shard_pass.run().survivors
+            files.finish(shard, as_table(stage, computed, positions), shard_pass.state.count)
+
+
+def run_record(work: Work, shards: Sequence[Shard], counts: StepCounts) -> dict[str, Any]:
+    """What an output folder keeps about how it was made; no times, no secrets, the same for the same work."""
+    packages = ("imagecurate", "dask", "numpy", "Pillow", "pyarrow", "simplejpeg", "timm", "torch")
+    sources: dict[str, dict[str, int]] = {}
+    for shard in shards:
+        sums = sources.setdefault(shard.source, {"shards": 0, "bytes": 0})
+        sums["shards"] += 1
+        sums["bytes"] += shard.size
+    return {
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in packages},
+        "inputs": {"sources": sources, "reading": work.schema.identity(), "noticed": counts.noticed},
+        "fingerprint": work.plan.fingerprint,
+        "decode_policy": work.plan.policy.identity(),
+        "plan": [_step_record(work, number) for number in range(len(work.plan.steps))],
+        "counts": [
+            {"kind": kind, "step": name, "dropped": int(dropped), "null": int(null), "failed": int(failed)}
+            for (kind, name), dropped, null, failed in zip(
+                step_names(work.plan), counts.dropped, counts.null, counts.failed, strict=True
+            )
+        ],
+        "samples": counts.samples,
+        "kept": counts.kept,
+        "failed_by_reason": dict(sorted(counts.reasons.items())),
+    }
+
+
+def _step_record(work: Work, number: int) -> dict[str, Any]:
+    step = work.plan.steps[number]
+    if isinstance(step, FilterStep):
+        return {"filter": step.name, "expression": str(step.expression)}
+    if isinstance(step, WithColumnStep):
+        return {"column": step.name, "expression": str(step.expression)}
+    if isinstance(step, MaskStep):
+        return {"mask": step.name}
+    return work.plan.stage_record(number)
+
+
+def _whole_pass(work: Work, shard: Shard, on_block: Callable[[PassStats, float], None] | None = None) -> ShardPass:
+    return ShardPass(work, shard, work.plan.needed((), everything=True), on_block)

@@ -1,0 +1,151 @@
+"""What is known of one shard: its index and, stage by stage, the columns computed so far."""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from imagecurate.columns import KEY, SAMPLE_ID, SHARD, SOURCE
+from imagecurate.plan.stage import ImageStage
+from imagecurate.plan.steps import MaskStep, Plan, StageStep, WithColumnStep
+from imagecurate.shards import ByteSource, InputSchema, Shard, index_shard, open_shard
+from imagecurate.store import ERROR, POSITION, StageValues, Store, digest, write_atomically
+
+__all__ = ["ShardState", "Work"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that a worker needs beside the shard: small, picklable, and the same for every shard."""
+
+    plan: Plan
+    schema: InputSchema
+    store: Store
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+
+    def __dask_tokenize__(self) -> str:
+        return self.plan.fingerprint
+
+    def index_folder(self) -> str:
+        """Name of the folder of indexes: how incoming columns are read decides what is in them."""
+        return digest(self.schema.identity())
+
+
+class ShardState:
+    """The rows of one shard, every column of them on demand."""
+
+    def __init__(self, work: Work, shard: Shard) -> None:
+        self.work = work
+        self.plan = work.plan.resolved
+        self.shard = shard
+        self._bytes: ByteSource | None = None
+        self._lock = threading.Lock()
+        self._index_columns: dict[str, pa.Array] = {}
+        self._index = self._open_index()
+        self.count: int = self._index.metadata.num_rows
+        self._stages: dict[int, StageValues] = {}
+
+    def close(self) -> None:
+        """Close the shard's bytes, if they were opened."""
+        if self._bytes is not None:
+            self._bytes.close()
+            self._bytes = None
+
+    def bytes(self) -> ByteSource:
+        """The bytes of the shard, opened once; the one stream that indexed a remote shard serves its pixels too."""
+        with self._lock:
+            if self._bytes is None:
+                self._bytes = open_shard(self.shard, storage_options=self.work.storage_options)
+            return self._bytes
+
+    def stage(self, number: int) -> StageValues:
+        """Columns of the stage at a step of the plan."""
+        with self._lock:
+            if number not in self._stages:
+                self._stages[number] = self._open_stage(number)
+            return self._stages[number]
+
+    def column(self, name: str, positions: NDArray[np.int64]) -> pa.Array:
+        """Values of a column at some positions, null where it is not computed."""
+        number = self.plan.producers.get(name)
+        if number is None:
+            return self._incoming(name, positions)
+        step = self.plan.steps[number]
+        if isinstance(step, WithColumnStep):
+            return step.expression.values({c: self.column(c, positions) for c in step.expression.columns or (KEY,)})
+        return self.stage(number).column(name, positions)
+
+    def mask(self, step: MaskStep) -> NDArray[np.bool_]:
+        """True at the positions that a raw mask keeps."""
+        kept = np.zeros(self.count, np.bool_)
+        kept[np.load(self.work.store.mask(step.token, self.shard))] = True
+        return kept
+
+    def index_counts(self) -> dict[str, int]:
+        """What was noticed while the shard was indexed, as captions that differ."""
+        metadata = self._index.schema_arrow.metadata or {}
+        counts: dict[str, int] = json.loads(metadata.get(b"imagecurate.counts", b"{}"))
+        return counts
+
+    def untidy(self) -> list[StageValues]:
+        """Stages that know rows which are not in the store, or there in parts."""
+        return [values for values in self._stages.values() if not values.tidy]
+
+    def branch(self) -> ShardState:
+        """The same state for one block of rows, to add to without regard to other blocks."""
+        twin = copy.copy(self)
+        twin._stages = {number: values.branch() for number, values in self._stages.items()}
+        return twin
+
+    def take_in(self, branch: ShardState) -> None:
+        """Take over the rows that a branch added."""
+        for number, values in branch._stages.items():
+            if len(values.fresh):
+                self.stage(number).add(values.fresh)
+
+    def _open_stage(self, number: int) -> StageValues:
+        step = self.plan.steps[number]
+        if not isinstance(step, StageStep) or step.fingerprint is None:
+            raise TypeError(f"step {number} of the plan is no resolved stage")
+        fields = [pa.field(ERROR, pa.string()), *(pa.field(n, kind) for n, kind in step.stage.adds().items())]
+        self.work.store.describe(step.fingerprint, lambda: self.plan.stage_record(number))
+        files = self.work.store.stage(step.fingerprint, reads_metadata=not isinstance(step.stage, ImageStage))
+        return StageValues(files, self.shard, self.count, pa.schema(fields))
+
+    def _open_index(self) -> pq.ParquetFile:
+        path = self.work.store.index(self.work.index_folder(), self.shard)
+        with suppress(FileNotFoundError, pa.ArrowInvalid):  # not there yet, or cut off by a power loss
+            return pq.ParquetFile(path)
+        options = self.work.storage_options
+        self._bytes = open_shard(self.shard, storage_options=options, stream=True)
+        table = index_shard(self._bytes, self.shard, self.work.schema, storage_options=options)
+        write_atomically(path, lambda temporary: pq.write_table(table, temporary))
+        return pq.ParquetFile(path)
+
+    def _incoming(self, name: str, positions: NDArray[np.int64]) -> pa.Array:
+        if name == POSITION:
+            return pa.array(positions)
+        if name == SAMPLE_ID:
+            prefix = f"{self.shard.source}/{self.shard.name}#"
+            return pa.array([f"{prefix}{position}" for position in positions.tolist()], pa.string())
+        if name in (SOURCE, SHARD):
+            value = self.shard.source if name == SOURCE else self.shard.name
+            return pa.repeat(pa.scalar(value, pa.string()), len(positions))
+        with self._lock:
+            if name not in self._index_columns:
+                column = self._index.read(columns=[name])[name]
+                self._index_columns[name] = (
+                    pa.concat_arrays(column.chunks) if column.chunks else pa.array([], column.type)
+                )
+        values = self._index_columns[name]
+        return values if len(positions) == self.count else values.take(pa.array(positions))

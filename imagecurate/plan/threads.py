@@ -1,0 +1,47 @@
+"""The threads in which blocks are decoded and embedded, one pool a process."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+__all__ = ["cores", "one_torch_thread", "pool"]
+
+_local = threading.local()
+
+
+def cores() -> int:
+    """Processors that this process may use; inside a Dask worker, its threads."""
+    if "distributed" in sys.modules:
+        from distributed.worker import get_worker
+
+        try:
+            return int(get_worker().state.nthreads)
+        except ValueError:  # not inside a worker
+            pass
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pool() -> ThreadPoolExecutor:
+    """Threads for blocks; tasks in it never wait for each other."""
+    return _pool(cores())
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="imagecurate-block")
+
+
+def one_torch_thread() -> None:
+    """Keep torch from multiplying the threads of the pool, if torch is in use.
+
+    Blocks are worked on side by side, one a core; torch's own threads on top of that halve the speed and collapse on
+    a shared machine.  The number is kept by thread: the user's own threads keep theirs.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "set_num_threads") and not getattr(_local, "limited", False):
+        torch.set_num_threads(1)
+        _local.limited = True

@@ -1,0 +1,100 @@
+"""Walking a plan: every step in order, over some rows of one shard."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from imagecurate.columns import IMAGE_ERROR, KEY
+from imagecurate.plan.blocks import Block
+from imagecurate.plan.compute import run_column_stage
+from imagecurate.plan.facts import PixelFacts
+from imagecurate.plan.outcome import INDEX, Outcome, PassStats, Positions
+from imagecurate.plan.shard_state import ShardState
+from imagecurate.plan.stage import ColumnStage, ImageStage
+from imagecurate.plan.steps import FilterStep, MaskStep, StageStep
+from imagecurate.store import ERROR
+
+__all__ = ["walk"]
+
+
+def walk(
+    state: ShardState,
+    needed: frozenset[int],
+    positions: Positions,
+    stats: PassStats,
+    after: int = 0,
+    block: Block | None = None,
+) -> Outcome:
+    """Find what happens to some rows.
+
+    Without a block, rows whose next image stage has no value yet become pending and stay candidates; with one, image
+    stages compute.  Column stages compute wherever their inputs are known.
+
+    Parameters
+    ----------
+    state : ShardState
+    needed : frozenset of int
+        Steps that count.
+    positions : array of int
+        The rows.
+    stats : PassStats
+        Counts what is computed.
+    after : int, default=0
+        Filters and masks before this step are known to let all these rows pass.
+    block : Block, optional
+        Pixels of these rows.
+    """
+    outcome = Outcome.untouched(positions)
+    _record_failures(outcome, INDEX, np.arange(len(positions)), state.column(ERROR, positions))
+    for number, step in enumerate(state.plan.steps):
+        if number not in needed:
+            continue
+        if isinstance(step, StageStep) and isinstance(step.stage, ImageStage):
+            _image_step(state, number, step.stage, outcome, stats, block)
+        elif isinstance(step, StageStep) and isinstance(step.stage, ColumnStage):
+            _column_step(state, number, step.stage, outcome, stats)
+        elif isinstance(step, FilterStep) and number >= after:
+            rows = np.flatnonzero(outcome.decided)
+            # a constant expression names no column, but its length must be known
+            columns = {name: state.column(name, positions[rows]) for name in step.expression.columns or (KEY,)}
+            passes, null = step.expression.passes(columns)
+            outcome.drop(number, rows[~passes], null[~passes])
+        elif isinstance(step, MaskStep) and number >= after:
+            outcome.drop(number, np.flatnonzero(outcome.alive & ~state.mask(step)[positions]))
+    return outcome
+
+
+def _image_step(
+    state: ShardState, number: int, stage: ImageStage, outcome: Outcome, stats: PassStats, block: Block | None
+) -> None:
+    values = state.stage(number)
+    missing = outcome.alive & ~outcome.failed & ~values.known(outcome.positions)
+    if block is not None and missing.any():
+        values.add(block.compute(number, outcome.positions[missing]))
+        stats.count(type(stage).__name__, int(missing.sum()))
+        missing[:] = False
+    outcome.wanted[number] = missing
+    outcome.pending |= missing
+    rows = np.flatnonzero(outcome.decided & ~outcome.failed)
+    if isinstance(stage, PixelFacts):
+        _record_failures(outcome, number, rows, values.column(IMAGE_ERROR, outcome.positions[rows]))
+    else:
+        failed, reasons = values.failures(outcome.positions[rows])
+        outcome.fail(number, rows[failed], reasons)
+
+
+def _column_step(state: ShardState, number: int, stage: ColumnStage, outcome: Outcome, stats: PassStats) -> None:
+    values = state.stage(number)
+    rows = np.flatnonzero(outcome.decided & ~outcome.failed)
+    missing = outcome.positions[rows][~values.known(outcome.positions[rows])]
+    if len(missing):
+        values.add(run_column_stage(stage, {name: state.column(name, missing) for name in stage.reads()}, missing))
+        stats.count(type(stage).__name__, len(missing))
+    failed, reasons = values.failures(outcome.positions[rows])
+    outcome.fail(number, rows[failed], reasons)
+
+
+def _record_failures(outcome: Outcome, step: int, rows: Positions, errors: pa.Array) -> None:
+    if errors.null_count < len(errors):
+        outcome.fail(step, rows[errors.is_valid().to_numpy(zero_copy_only=False)], errors.drop_null().to_pylist())

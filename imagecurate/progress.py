@@ -1,0 +1,108 @@
+"""Progress of a run: a bar in a terminal or a notebook, plain lines elsewhere, nothing when asked."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Any
+
+from imagecurate.plan.outcome import PassStats
+
+__all__ = ["Progress"]
+
+#: Seconds between two plain lines: a log of a week-long run stays readable.
+_LINE_EVERY_S = 30.0
+
+
+class Progress:
+    """Count of what a run has done; a context manager.
+
+    Parameters
+    ----------
+    title : str
+        What is being done.
+    shards : int
+        Shards in all.
+    show : bool or None, default=None
+        False for silence.  None shows it unless the environment says ``IMAGECURATE_PROGRESS=0``.
+    """
+
+    def __init__(self, title: str, shards: int, show: bool | None = None) -> None:
+        self.stats = PassStats()
+        self._title = title
+        self._total = shards
+        self._done = 0.0
+        self._finished = 0
+        self._show = os.environ.get("IMAGECURATE_PROGRESS") != "0" if show is None else show
+        self._lock = threading.Lock()
+        self._started = self._last_line = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Progress:
+        if self._show and (sys.stderr.isatty() or _in_notebook()):
+            self._bar = _bar()
+            self._task = self._bar.add_task(self._title, total=self._total, note="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif self._show and kind is None:
+            self._line()
+
+    def block(self, stats: PassStats, share: float) -> None:
+        """Count a finished block, ``share`` of its shard."""
+        with self._lock:
+            self.stats.add(stats)
+            self._done += share
+            self._update()
+
+    def shard(self, stats: PassStats, *, blocks_counted: bool) -> None:
+        """Count a finished shard, of which the blocks were counted already or not."""
+        with self._lock:
+            if not blocks_counted:
+                self.stats.add(stats)
+            self.stats.samples += stats.samples if blocks_counted else 0
+            self._finished += 1
+            self._update()
+
+    def _update(self) -> None:
+        if self._bar is not None:
+            done = min(max(self._done, self._finished), self._total)
+            self._bar.update(self._task, completed=done, note=self._note())
+        elif self._show and time.monotonic() - self._last_line > _LINE_EVERY_S:
+            self._line()
+
+    def _line(self) -> None:
+        self._last_line = time.monotonic()
+        print(f"{self._title}: {self._finished} of {self._total} shards, {self._note()}", file=sys.stderr, flush=True)
+
+    def _note(self) -> str:
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        note = f"{self.stats.decoded:,} images decoded, {self.stats.decoded / seconds:,.0f}/s"
+        return note + (f", {self.stats.failed:,} failed" if self.stats.failed else "")
+
+
+def _bar() -> Any:
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    return Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules.get("IPython")
+    return shell is not None and "IPKernelApp" in getattr(shell.get_ipython(), "config", {})

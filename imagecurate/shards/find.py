@@ -1,0 +1,284 @@
+"""Find the shards that a user means by a folder, a pattern, a list of these, or several named sources."""
+
+from __future__ import annotations
+
+import fnmatch
+import operator
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from braceexpand import braceexpand
+
+from imagecurate.errors import ImageCurateError, ParameterError, ShardError, listed, near_miss
+from imagecurate.shards.listing import File, Folder, Place, place_of
+from imagecurate.shards.remote import StorageOptions
+from imagecurate.shards.shard import Shard
+
+__all__ = ["ShardPath", "find_shards"]
+
+#: A folder, file, glob or brace pattern.
+OnePath: TypeAlias = str | os.PathLike[str]
+#: What `find_shards` takes.
+ShardPath: TypeAlias = OnePath | Iterable[OnePath] | Mapping[str, OnePath | Iterable[OnePath]]
+
+DEFAULT_SOURCE = "default"
+
+#: Up to so many named files of one folder are asked for one by one: cheaper than listing a bucket of 100,000.
+MOST_LOOKED_UP = 16
+
+_HINT = "a shard is a file whose name ends in .tar; compressed ones must be unpacked first"
+_MAGIC = re.compile(r"[*?[]")
+
+
+class _Found(NamedTuple):
+    """A tar and the parquet beside it, with paths in their place."""
+
+    place: Place
+    path: str
+    file: File
+    parquet: File | None
+
+
+class _Named(NamedTuple):
+    """A tar that was named in full and still has to be looked up."""
+
+    place: Place
+    path: str
+    text: str
+
+
+def find_shards(
+    path: ShardPath, *, storage_options: StorageOptions = None, identity: str = "mtime"
+) -> tuple[Shard, ...]:
+    """Find tar shards.
+
+    Parameters
+    ----------
+    path : str, path-like, iterable of these, or mapping of str to these
+        A folder (its ``*.tar``; where it has none, those of all folders below), a tar, a glob pattern
+        (``data/*/*.tar``, ``data/**/*.tar``), a brace pattern (``data/{00000..00127}.tar``,
+        ``{train,val}/{0..9}.tar``), or several of them; local or any URL that fsspec knows.  A mapping names sources:
+        ``{"cc12m": "data/cc12m"}``.
+    storage_options : mapping, optional
+        For fsspec; kept nowhere.
+    identity : {"mtime", "size"}, default="mtime"
+        How a shard is known again: by name, size and modification time (remote: etag), or by name and size where
+        copies and syncs change the times.
+
+    Returns
+    -------
+    tuple of Shard
+        Sources in the order given, and paths within them; what one folder or glob pattern finds is sorted.  A shard's
+        name is relative to its folder, for a glob pattern to the part before the first wildcard; for several paths,
+        and what braces stand for, to the deepest folder that they share.
+
+    Raises
+    ------
+    ParameterError
+        No path at all, a shard named twice, unbalanced braces, an unknown ``identity`` or protocol.
+    ShardError
+        Nothing was found, or a shard that was named does not exist.
+
+    Notes
+    -----
+    Each folder is listed once, and files are not asked for one by one, but where only a few are named.  Hidden files
+    (``._00000.tar``) do not count unless they are named.
+    """
+    if identity not in ("mtime", "size"):
+        raise ParameterError.because(
+            f"identity must be 'mtime' or 'size', not {identity!r}",
+            "use 'size' where copies of the same shards have other modification times",
+        )
+    sources = path if isinstance(path, Mapping) else {DEFAULT_SOURCE: path}
+    if not sources:
+        raise ParameterError("no sources were given, expected a mapping of at least one name to a path")
+    shards: list[Shard] = []
+    for source, paths in sources.items():
+        if not isinstance(source, str) or not source or "/" in source or source.startswith("."):
+            raise ParameterError(f"a source needs a name without '/' and leading dot, not {source!r}")
+        shards += _in_source(source, _texts(paths), storage_options, timed=identity == "mtime")
+    return tuple(shards)
+
+
+def _texts(paths: Any) -> list[str]:
+    """Give the paths of one source as a list of text."""
+    several = not isinstance(paths, str | os.PathLike)
+    if several and not isinstance(paths, Iterable):
+        raise ParameterError(f"expected a path, an iterable of paths or a mapping of sources, not {paths!r}")
+    texts = [os.fspath(one) if isinstance(one, os.PathLike) else one for one in (paths if several else [paths])]
+    for text in texts:
+        if not isinstance(text, str) or not text:
+            raise ParameterError(f"expected a path or URL, not {text!r}")
+    if not texts:
+        raise ParameterError.because("expected at least one path, found an empty list", "name a folder of .tar files")
+    return texts
+
+
+def _in_source(source: str, texts: list[str], storage_options: StorageOptions, *, timed: bool) -> list[Shard]:
+    places: dict[str, Place] = {}
+    roots: set[str] = set()
+    meant: list[_Found | _Named] = []
+    for text in texts:
+        protocol = text[: text.rindex("://")] if "://" in text else ""
+        if protocol not in places:
+            places[protocol] = place_of(text, storage_options)
+        place = places[protocol]
+        for pattern in _expanded(place, text):
+            path = place.normal(pattern)
+            if _MAGIC.search(path) and not place.is_literal(path):
+                roots.add(place.url(_before_magic(path)))
+                meant += _matching(place, path, text)
+            elif not path.endswith(".tar") and place.is_folder(path):
+                roots.add(place.url(path))
+                meant += _in_folder(place, path, text)
+            else:
+                roots.add(place.url(_split(path)[0]))
+                meant.append(_Named(place, path, pattern))
+    found = _looked_up(meant)
+    depth = _shared_depth(roots)
+    shards = [_shard(source, one, depth, timed) for one in found]
+    seen: set[str] = set()
+    for shard in shards:
+        if shard.url in seen:
+            raise ParameterError.because(f"shard {shard.url!r} is named twice", "name it once")
+        seen.add(shard.url)
+    return shards
+
+
+def _expanded(place: Place, text: str) -> Iterable[str]:
+    if "{" not in text or place.is_literal(place.normal(text)):
+        return [text]
+    try:
+        patterns: list[str] = list(braceexpand(text, escape=False))
+    except ValueError:
+        raise ParameterError.because(
+            f"the braces in {text!r} do not match", "as in 'data/{00000..00127}.tar'"
+        ) from None
+    return patterns
+
+
+def _matching(place: Place, path: str, text: str) -> list[_Found]:
+    """Find what a glob pattern matches: tars, or else folders with tars."""
+    parent, name = (path, "*") if path.endswith("/**") else _split(path)
+    folders = place.matching(parent) if _MAGIC.search(parent) else {parent: place.listing(parent)}
+    found = _tars(place, folders, re.compile(fnmatch.translate(name)).match) or _tars(place, place.matching(path))
+    if not found:
+        raise ShardError.because(f"no .tar file matches {text!r}; {_held(folders)}", _HINT)
+    return found
+
+
+def _in_folder(place: Place, path: str, text: str) -> list[_Found]:
+    folders = {path: place.listing(path)}
+    found = _tars(place, folders)
+    if not found:
+        folders = place.tree(path)
+        found = _tars(place, folders)
+    if not found:
+        raise ShardError.because(f"no .tar file in folder {text!r} or below it; {_held(folders)}", _HINT)
+    return found
+
+
+def _looked_up(meant: list[_Found | _Named]) -> list[_Found]:
+    """Look up the tars that were named in full, folder by folder."""
+    folders: dict[tuple[Place, str], list[str]] = {}
+    for one in meant:
+        if isinstance(one, _Named):
+            folders.setdefault((one.place, _split(one.path)[0]), []).append(one.path)
+    files: dict[tuple[Place, str], File] = {}
+    for (place, folder), paths in folders.items():
+        if len(paths) <= MOST_LOOKED_UP or not place.can_list:
+            found = place.look_up([*paths, *map(_parquet_of, paths)])
+        else:
+            found = {f"{folder}/{name}": file for name, file in place.listing(folder).files.items()}
+        files |= {(place, path): file for path, file in found.items()}
+    missing = [one for one in meant if isinstance(one, _Named) and (one.place, one.path) not in files]
+    if missing:
+        raise _missing(missing, sum(map(len, folders.values())))
+    return [
+        _Found(one.place, one.path, files[one.place, one.path], files.get((one.place, _parquet_of(one.path))))
+        if isinstance(one, _Named)
+        else one
+        for one in meant
+    ]
+
+
+def _missing(missing: list[_Named], count: int) -> ImageCurateError:
+    first = missing[0]
+    names = listed((repr(one.text) for one in missing), 5)
+    if count > 1:
+        message = f"{len(missing)} of the {count} shards that were named do not exist: {names}"
+        return ShardError.because(message, "a wildcard as in 'data/*.tar' takes those that are there")
+    folder, name = _split(first.path)
+    guess = near_miss(name, first.place.listing(folder).files) if first.place.can_list else None
+    return ShardError.because(
+        f"no file or folder {names}", f"did you mean {folder + '/' + guess!r}?" if guess else None
+    )
+
+
+def _tars(place: Place, folders: Mapping[str, Folder], match: Callable[[str], object] = bool) -> list[_Found]:
+    """Give the tars of some folders, sorted by path, each with the parquet of the same stem."""
+    found = [
+        _Found(place, f"{parent}/{name}", file, folder.files.get(_parquet_of(name)))
+        for parent, folder in folders.items()
+        for name, file in folder.files.items()
+        if name.endswith(".tar") and match(name)
+    ]
+    return sorted(found, key=operator.attrgetter("path"))
+
+
+def _shard(source: str, found: _Found, depth: int, timed: bool) -> Shard:
+    place, path, file, parquet = found
+    url = place.url(path)
+    name = "/".join(part for part in url.split("?")[0].split("/")[depth:] if part).removesuffix(".tar")
+    name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")  # it becomes a column
+    parquet_url = parquet_stamp = ""
+    if parquet is not None:
+        parquet_url = place.url(_parquet_of(path))
+        parquet_stamp = f"{parquet.size}-{parquet.stamp}" if timed else str(parquet.size)
+    return Shard(source, name, url, file.size, file.stamp if timed else "", parquet_url or None, parquet_stamp)
+
+
+def _held(folders: Mapping[str, Folder]) -> str:
+    """Say what was there instead."""
+    kinds = Counter("parquet" for folder in folders.values() for name in folder.files if name.endswith(".parquet"))
+    for folder in folders.values():
+        kinds += folder.others
+    if not kinds:
+        return "there are no files at all"
+    return "there is: " + listed(
+        (f"{count} .{kind}" if kind else f"{count} without extension" for kind, count in kinds.most_common()), 5
+    )
+
+
+def _shared_depth(folders: Iterable[str]) -> int:
+    """Count the leading parts that some paths or URLs share.
+
+    >>> _shared_depth(["/data/cc3m", "/data/cc12m/a"])  # "", "data"
+    2
+    """
+    parts = [folder.rstrip("/").split("/") for folder in folders]
+    return next(
+        (depth for depth, level in enumerate(zip(*parts, strict=False)) if len(set(level)) > 1), min(map(len, parts))
+    )
+
+
+def _before_magic(path: str) -> str:
+    """Cut a pattern down to the folder before its first wildcard.
+
+    >>> _before_magic("data/cc*/0?.tar")
+    'data'
+    """
+    magic = _MAGIC.search(path)
+    return _split(path[: magic.start()] if magic else path)[0]
+
+
+def _split(path: str) -> tuple[str, str]:
+    folder, _, name = path.rpartition("/")
+    return folder, name
+
+
+def _parquet_of(path: str) -> str:
+    return f"{path.removesuffix('.tar')}.parquet"

@@ -1,0 +1,235 @@
+"""Listing folders, local and remote, with one call a folder."""
+
+from __future__ import annotations
+
+import glob
+import os
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from imagecurate.errors import ShardError
+from imagecurate.shards.remote import StorageOptions, filesystem, local_path
+
+__all__ = ["File", "Folder", "Place", "place_of"]
+
+#: Where a file system says which version of a file it has, best first.
+_STAMPS = (
+    "ETag", "etag", "md5Hash", "blob_id", "generation", "Content-MD5", "Last-Modified",
+    "LastModified", "last_modified", "mtime", "updated", "created",
+)  # fmt: skip
+#: Requests at a time where a file system must be asked file by file.
+_REQUESTS = 16
+
+
+class File(NamedTuple):
+    """Size in bytes and version of a file."""
+
+    size: int
+    stamp: str
+
+
+@dataclass(slots=True)
+class Folder:
+    """What a folder holds: its tars and parquets by name, and how many others of each extension."""
+
+    files: dict[str, File] = field(default_factory=dict)
+    others: Counter[str] = field(default_factory=Counter)
+
+
+class Place(ABC):
+    """A file system, as far as finding shards needs one.  Paths have no trailing slash; hidden files do not count."""
+
+    #: False where folders cannot be listed reliably, as on a web server.
+    can_list: bool = True
+
+    def is_literal(self, path: str) -> bool:
+        """Tell whether a file of this very name exists, wildcards and all."""
+        return False
+
+    @abstractmethod
+    def normal(self, path: str) -> str:
+        """Give the absolute path in this place of what the user wrote, patterns included."""
+
+    @abstractmethod
+    def url(self, path: str) -> str:
+        """Give what opens a file."""
+
+    @abstractmethod
+    def is_folder(self, path: str) -> bool:
+        """Tell whether there is a folder."""
+
+    @abstractmethod
+    def look_up(self, paths: Sequence[str]) -> dict[str, File]:
+        """Ask for files one by one; those that are missing are left out."""
+
+    @abstractmethod
+    def listing(self, path: str) -> Folder:
+        """List one folder, empty where there is none."""
+
+    @abstractmethod
+    def tree(self, path: str) -> dict[str, Folder]:
+        """List a folder and all below it."""
+
+    @abstractmethod
+    def matching(self, pattern: str) -> dict[str, Folder]:
+        """List the folders whose path matches a glob pattern."""
+
+
+class LocalPlace(Place):
+    """The local file system."""
+
+    def normal(self, path: str) -> str:
+        """Make a path absolute; ``~`` is the home folder."""
+        return os.path.abspath(os.path.expanduser(local_path(path) or path))  # noqa: PTH100, PTH111  # 100,000 of them
+
+    def is_literal(self, path: str) -> bool:
+        """Tell whether a file of this very name exists."""
+        return os.path.lexists(path)
+
+    def url(self, path: str) -> str:
+        """Give the path itself."""
+        return path
+
+    def is_folder(self, path: str) -> bool:
+        """Tell whether there is a folder."""
+        return Path(path).is_dir()
+
+    def look_up(self, paths: Sequence[str]) -> dict[str, File]:
+        """Ask for files one by one."""
+        return {path: _of_stat(os.stat(path)) for path in paths if os.path.isfile(path)}  # noqa: PTH113, PTH116
+
+    def listing(self, path: str) -> Folder:
+        """List one folder; only tars and parquets are asked for their size."""
+        return self._scan(path)[0] if self.is_folder(path) else Folder()
+
+    def tree(self, path: str) -> dict[str, Folder]:
+        """List a folder and all below it, through symbolic links, each real folder once."""
+        found: dict[str, Folder] = {}
+        waiting, seen = [path], set()
+        while waiting:
+            path = waiting.pop()
+            real = os.path.realpath(path)
+            if real not in seen:
+                seen.add(real)
+                found[path], below = self._scan(path)
+                waiting += below
+        return found
+
+    def matching(self, pattern: str) -> dict[str, Folder]:
+        """List the folders that match."""
+        paths = sorted({path.rstrip("/") for path in glob.glob(pattern, recursive=True)})  # noqa: PTH207
+        return {path: self.listing(path) for path in paths if self.is_folder(path)}
+
+    def _scan(self, path: str) -> tuple[Folder, list[str]]:
+        folder = Folder()
+        below = []
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    below.append(entry.path)
+                elif name.endswith((".tar", ".parquet")):
+                    folder.files[name] = _of_stat(entry.stat())
+                else:
+                    folder.others[_extension(name)] += 1
+        return folder, below
+
+
+class RemotePlace(Place):
+    """Any file system that fsspec knows."""
+
+    def __init__(self, url: str, storage_options: StorageOptions) -> None:
+        self._options = storage_options
+        self._prefix = url[: url.rindex("://") + 3]
+        self._fs, _ = filesystem(url, storage_options)
+        self._fs.invalidate_cache()  # shards may have come since the last look
+        self.can_list = not self._prefix.endswith(("http://", "https://"))
+
+    def normal(self, path: str) -> str:
+        """Strip the protocol."""
+        stripped = filesystem(path, self._options)[1] if "::" in path else self._fs._strip_protocol(path)
+        return str(stripped).rstrip("/")
+
+    def url(self, path: str) -> str:
+        """Put the protocol back."""
+        return path if "://" in path else self._prefix + path
+
+    def is_folder(self, path: str) -> bool:
+        """Tell whether there is a folder."""
+        return bool(self._fs.isdir(path))
+
+    def look_up(self, paths: Sequence[str]) -> dict[str, File]:
+        """Ask for files one by one, several at a time."""
+        with ThreadPoolExecutor(_REQUESTS) as threads:
+            found = dict(zip(paths, threads.map(self._info, paths), strict=True))
+        return {path: _of_info(info) for path, info in found.items() if info is not None and info["type"] == "file"}
+
+    def listing(self, path: str) -> Folder:
+        """List one folder."""
+        try:
+            infos = self._fs.ls(path, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return Folder()
+        return self._folders(infos).get(path, Folder())
+
+    def tree(self, path: str) -> dict[str, Folder]:
+        """List a folder and all below it; in an object store that is one listing."""
+        return self._folders(self._fs.find(path, detail=True).values())
+
+    def matching(self, pattern: str) -> dict[str, Folder]:
+        """List the folders that match."""
+        return self._folders(self._fs.glob(f"{pattern}/*", detail=True).values())
+
+    def _info(self, path: str) -> Mapping[str, Any] | None:
+        try:
+            info: Mapping[str, Any] = self._fs.info(path)
+        except FileNotFoundError:
+            return None
+        return info
+
+    def _folders(self, infos: Iterable[Mapping[str, Any]]) -> dict[str, Folder]:
+        folders: dict[str, Folder] = {}
+        unsized = []
+        for info in infos:
+            path, _, name = str(info["name"]).rpartition("/")
+            folder = folders.setdefault(path, Folder())
+            if info["type"] != "file" or not name or name.startswith("."):
+                continue
+            if not name.endswith((".tar", ".parquet")):
+                folder.others[_extension(name)] += 1
+            elif info.get("size") is None:  # web servers list names only
+                unsized.append(info["name"])
+            else:
+                folder.files[name] = _of_info(info)
+        for whole, file in self.look_up(unsized).items():
+            path, _, name = whole.rpartition("/")
+            folders[path].files[name] = file
+        return folders
+
+
+def place_of(url: str, storage_options: StorageOptions) -> Place:
+    """Give the place that a path or URL is in."""
+    return LocalPlace() if local_path(url) is not None else RemotePlace(url, storage_options)
+
+
+def _of_stat(status: os.stat_result) -> File:
+    return File(status.st_size, str(status.st_mtime_ns))
+
+
+def _of_info(info: Mapping[str, Any]) -> File:
+    if info.get("size") is None:
+        raise ShardError.because(f"the server does not say how large {info['name']!r} is", "copy the shards to a disk")
+    stamp = next((str(info[name]) for name in _STAMPS if info.get(name)), "")
+    return File(int(info["size"]), stamp.strip('"'))
+
+
+def _extension(name: str) -> str:
+    """Everything after the first dot, to tell ``.tar.gz`` from ``.gz``."""
+    return name.partition(".")[2]

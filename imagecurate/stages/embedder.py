@@ -1,0 +1,218 @@
+"""The base of all stages that turn a picture into a vector by a torch model."""
+
+from __future__ import annotations
+
+import re
+import types
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field
+
+from imagecurate.columns import VECTOR
+from imagecurate.errors import StageError
+from imagecurate.images import Preprocessing
+from imagecurate.plan.stage import Computed, ImageStage
+from imagecurate.stages.models import best_device, loaded_once, on_device, precision_on
+from imagecurate.stages.parameters import OwnFirst
+from imagecurate.weights import existing_file, file_digest
+
+__all__ = ["ImageEmbedder"]
+
+#: Pictures that go through a model at a time on a CPU.  More is no faster there (ViT-B/32 in bfloat16 on one core: 31
+#: pictures/s at 4, 35 at 16, 37 at 32, 32 at 256), and every thread holds the activations of its own.
+_CPU_BATCH = 16
+
+
+class ImageEmbedder(ImageStage, metaclass=OwnFirst):
+    """Base of stages that embed pictures; subclass it to bring your own model.
+
+    A subclass has ``load_model`` and says how a picture becomes the model's input: either by the class attributes
+    ``input_size``, ``interpolation``, ``crop_pct``, ``crop_mode``, ``mean`` and ``std``, whose defaults are timm's, or
+    by a ``transform`` of its own.  Parameters of its own are annotated attributes.
+
+    Parameters
+    ----------
+    batch_size : int, default=32
+        Pictures that go through the model at a time on a GPU; on a CPU at most 16 do.  Does not change results.
+    num_threads_per_worker : int, default=4
+        Threads that decode for this stage in each worker.  Does not change results.
+    normalize_embeddings : bool, default=True
+        Scale each vector to unit length.
+    autocast : bool, default=True
+        Compute in bfloat16 where the hardware multiplies in it (CUDA from Ampere on; CPUs with AVX512-BF16 or AMX), in
+        float32 elsewhere.  The precision that is used is part of the fingerprint.
+    image_embedding_column : str, default="image_embedding"
+    checkpoint_path : str, optional
+        File with the model's weights, for ``load_model`` to read; its digest is part of the fingerprint.
+
+    Adds
+    ----
+    ``image_embedding_column`` : list<float32>
+        Null, and the sample failed, where the vector is zero or not finite.
+
+    Raises
+    ------
+    StageError
+        The model gives something else than one vector a picture.
+    WeightsError
+        ``checkpoint_path`` names no file.
+
+    Examples
+    --------
+    >>> class MeanColour(ImageEmbedder):
+    ...     input_size = (8, 8)
+    ...
+    ...     def load_model(self, device):
+    ...         return lambda pictures: pictures.mean(dim=(2, 3))
+    >>> embedder = MeanColour(normalize_embeddings=False)
+    >>> batch = np.stack([embedder.prepare(np.full((20, 30, 3), level, np.uint8)) for level in (0, 255)])
+    >>> embedder.process(batch)["image_embedding"].round(2).tolist()
+    [[-2.119999885559082, -2.0399999618530273, -1.7999999523162842], [2.25, 2.430000066757202, 2.640000104904175]]
+    """
+
+    #: Height and width of what the model takes; one number for a square.
+    input_size: ClassVar[int | tuple[int, int]] = 224
+    interpolation: ClassVar[str] = "bicubic"
+    crop_pct: ClassVar[float] = 0.875
+    crop_mode: ClassVar[str] = "center"
+    #: Of pixels between 0 and 1; ImageNet's.
+    mean: ClassVar[Sequence[float]] = (0.485, 0.456, 0.406)
+    std: ClassVar[Sequence[float]] = (0.229, 0.224, 0.225)
+
+    #: Takes the place of the six attributes above where it is given, as a method or as any callable (a torchvision
+    #: ``Compose``): gets a PIL image in RGB and gives an array or tensor of one shape, which the model gets stacked.
+    transform: ClassVar[Callable[..., Any] | None] = None
+
+    #: The published model whose embedding this is ("openai/clip-vit-large-patch14"), for predictors to compare.
+    embedding_of: ClassVar[str | None] = None
+
+    neutral: ClassVar[frozenset[str]] = frozenset(
+        {"autocast", "batch_size", "checkpoint_path", "num_threads_per_worker"}
+    )
+
+    batch_size: int = Field(default=32, ge=1)
+    num_threads_per_worker: int = Field(default=4, ge=1)
+    normalize_embeddings: bool = True
+    autocast: bool = True
+    image_embedding_column: str = Field(default="image_embedding", min_length=1)
+    checkpoint_path: str | None = None
+
+    def model_post_init(self, context: Any) -> None:
+        """Refuse a checkpoint that is not there before any work is planned."""
+        if self.checkpoint_path is not None:
+            existing_file(self.checkpoint_path, type(self).__name__)
+
+    @abstractmethod
+    def load_model(self, device: str) -> Callable[[Any], Any]:
+        """Make the model.
+
+        Called once a process, with torch's generator seeded; a ``torch.nn.Module`` is put into eval mode and onto the
+        device afterwards.
+
+        Parameters
+        ----------
+        device : {"cpu", "cuda"}
+
+        Returns
+        -------
+        callable
+            Takes a float32 tensor of shape (n, 3, height, width), or what ``transform`` gave stacked, and gives a
+            tensor of shape (n, d).  Threads call it at the same time.
+        """
+
+    def embedding_space(self) -> str | None:
+        """Name of the published model whose embedding this is, where that is known."""
+        return self.embedding_of
+
+    def caveat(self) -> str | None:
+        """Why a predictor trained on this embedding may give scores that mean less, where there is a reason."""
+        return None
+
+    def weights_digest(self) -> str | None:
+        """Digest of the weights: that of the file at ``checkpoint_path``, unless a subclass knows better."""
+        return None if self.checkpoint_path is None else file_digest(self.checkpoint_path)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a picture becomes the model's input, where there is no ``transform``."""
+        size = self.input_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return Preprocessing(
+            input_size=(height, width),
+            interpolation=self.interpolation,
+            crop_pct=self.crop_pct,
+            crop_mode=self.crop_mode,
+            mean=_three(self.mean),
+            std=_three(self.std),
+        )
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """Shape of a prepared picture; None with a ``transform``, whose results come as a list."""
+        return None if self.transform is not None else (*self.preprocessing.input_size, 3)
+
+    def adds(self) -> dict[str, pa.DataType]:
+        """The embedding."""
+        return {self.image_embedding_column: VECTOR}
+
+    def ingredients(self) -> dict[str, Any]:
+        """Preprocessing, precision and weights."""
+        transform = type(self).transform
+        if transform is None:
+            prepared: Any = self.preprocessing.identity()
+        elif isinstance(transform, types.FunctionType | staticmethod):
+            prepared = "transform"  # its text belongs to the class's source, or to the installed package's version
+        else:
+            prepared = re.sub(r" at 0x[0-9a-f]+", "", repr(transform))
+        precision = precision_on(best_device(), autocast=self.autocast)
+        return {"preprocessing": prepared, "precision": precision, "weights": self.weights_digest()}
+
+    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        """Turn one picture into the model's input, before normalisation where there is no ``transform``."""
+        if self.transform is None:
+            return self.preprocessing.prepare(pixels)
+        from PIL import Image
+
+        return np.asarray(self.transform(Image.fromarray(pixels)))
+
+    def process(self, batch: Any) -> Computed:
+        """Embed some prepared pictures."""
+        device = best_device()
+        model = loaded_once(self.fingerprint(), device, self.load_model)
+        size = self.batch_size if device == "cuda" else min(self.batch_size, _CPU_BATCH)
+        parts = [self._embed(model, device, batch[start : start + size]) for start in range(0, len(batch), size)]
+        return {self.image_embedding_column: np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)}
+
+    def _embed(self, model: Callable[[Any], Any], device: str, pictures: Any) -> NDArray[np.float32]:
+        import torch
+
+        precision = precision_on(device, autocast=self.autocast)
+        inputs = on_device(np.asarray(pictures), device)
+        if self.transform is None:
+            inputs = self.preprocessing.normalise(inputs)
+        with torch.inference_mode():
+            with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+                given = model(inputs)
+            if not isinstance(given, torch.Tensor) or given.ndim != 2 or len(given) != len(inputs):
+                found = tuple(given.shape) if isinstance(given, torch.Tensor) else type(given).__name__
+                raise StageError.because(
+                    f"{self!r} expects of its model a tensor of shape ({len(inputs)}, d), one vector a picture, but "
+                    f"got {found}",
+                    "subclass ImageEmbedder with a load_model that pools over tokens or positions",
+                )
+            vectors = given.float()
+            lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+            # A zero vector has no direction: it becomes one that is not finite, which fails its sample.
+            scale = torch.where(lengths > 0, lengths if self.normalize_embeddings else 1.0, torch.nan)
+            embedded: NDArray[np.float32] = (vectors / scale).cpu().numpy()
+        return embedded
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue

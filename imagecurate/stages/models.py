@@ -1,0 +1,111 @@
+"""Models in a process: on which device, in which precision, and each loaded once."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["best_device", "loaded_once", "on_device", "precision_on"]
+
+#: Models kept: more than one plan has at work, few enough that a notebook that tries embedders does not fill up.
+_MOST_KEPT = 8
+
+
+def best_device() -> str:
+    """Give ``"cuda"`` where torch can use it, else ``"cpu"``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def precision_on(device: str, *, autocast: bool) -> str:
+    """Give the precision of matrix products: ``"bfloat16"`` where the hardware multiplies in it, else ``"float32"``.
+
+    Elsewhere bfloat16 is emulated, and slower than float32.
+    """
+    return "bfloat16" if autocast and _multiplies_bfloat16(device) else "float32"
+
+
+@functools.cache
+def _multiplies_bfloat16(device: str) -> bool:
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if hasattr(torch.cpu, "get_capabilities"):  # from torch 2.10 on
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    # Private, and not in every torch from 2.4 on: where one is missing the answer is the slow but certain one.
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+_models: OrderedDict[tuple[str, str], Any] = OrderedDict()
+_locks: dict[tuple[str, str], threading.Lock] = {}
+_guard = threading.Lock()
+
+
+def loaded_once(fingerprint: str, device: str, load: Callable[[str], Any]) -> Any:
+    """Give the model of a stage, loaded by the first thread that asks while the others wait.
+
+    Weights that ``load`` draws at random are the same in every process: torch's generator is seeded with 0 for it, and
+    put back.
+
+    Parameters
+    ----------
+    fingerprint : str
+        What the model is known by; a stage's own, which holds the digest of its weights.
+    device : str
+    load : callable
+        Called with the device; gives the model.
+    """
+    key = (fingerprint, device)
+    with _guard:
+        lock = _locks.setdefault(key, threading.Lock())
+    with lock:
+        with _guard:
+            if key in _models:
+                _models.move_to_end(key)
+                return _models[key]
+        model = _ready(_seeded(load, device), device)
+        with _guard:
+            _models[key] = model
+            while len(_models) > _MOST_KEPT:
+                oldest, _ = _models.popitem(last=False)
+                _locks.pop(oldest, None)
+    return model
+
+
+#: torch's generator belongs to the whole process: one model is made at a time.
+_making = threading.Lock()
+
+
+def _seeded(load: Callable[[str], Any], device: str) -> Any:
+    import torch
+
+    devices = [torch.cuda.current_device()] if device == "cuda" else []
+    with _making, torch.random.fork_rng(devices=devices):
+        torch.manual_seed(0)
+        return load(device)
+
+
+def _ready(model: Any, device: str) -> Any:
+    import torch
+
+    return model.eval().to(device) if isinstance(model, torch.nn.Module) else model
+
+
+def on_device(values: Any, device: str) -> torch.Tensor:
+    """Copy an array or tensor to the device; to a GPU through pinned memory, without waiting for it."""
+    import torch
+
+    tensor = values if isinstance(values, torch.Tensor) else torch.tensor(values)
+    if device == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,0 +1,39 @@
+"""How the parameters of a stage base class look to whoever subclasses it.
+
+pydantic asks for an annotation where a subclass gives an inherited parameter another default, and puts inherited
+parameters before the subclass's own.  Here the first is optional, and a subclass's own parameters come first, so that
+``TimmImageEmbedder("resnet50")`` names a model and not a column.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+__all__ = ["OwnFirst"]
+
+
+class OwnFirst(type(BaseModel)):  # type: ignore[misc]  # pydantic's metaclass has no public name
+    """Metaclass of stage classes that are made to be subclassed."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> Any:  # noqa: D102
+        inherited = [field for base in bases for field in getattr(base, "model_fields", {})]
+        defaults = {
+            field: namespace.pop(field)
+            for field in set(inherited) & namespace.keys()
+            if not callable(namespace[field]) and not isinstance(namespace[field], FieldInfo | property)
+        }
+        cls = super().__new__(mcs, name, bases, namespace, **kwargs)
+        fields: dict[str, FieldInfo] = cls.__pydantic_fields__
+        for field, default in defaults.items():
+            fields[field] = copy.copy(fields[field])
+            fields[field].default = default
+            fields[field].default_factory = None
+        order = [field for field in fields if field not in inherited] + list(dict.fromkeys(inherited))
+        if defaults or order != list(fields):
+            cls.__pydantic_fields__ = {field: fields[field] for field in order}
+            cls.model_rebuild(force=True)
+        return cls
