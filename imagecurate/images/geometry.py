@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Placement", "place"]
+__all__ = ["Placement", "Span", "place"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,16 @@ class Placement:
 
     rows: Span
     columns: Span
+
+    @property
+    def vertical_first(self) -> bool:
+        """Whether rows are resized before columns, which counts since pixels are rounded in between.
+
+        As Pillow 13 decides (python-pillow/Pillow#9549); before, columns always came first, and tall pictures differ by
+        0.2 grey levels on average.
+        """
+        shrunk = self.rows.stored - self.rows.resized
+        return shrunk > max(0, 2 * (self.columns.stored - self.columns.resized))
 
 
 def place(size: tuple[int, int], input_size: tuple[int, int], scale_size: tuple[int, int], crop_mode: str) -> Placement:

@@ -11,26 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imagecurate.errors import ParameterError, listed
-from imagecurate.images.geometry import Placement, Span, place
+from imagecurate.images.geometry import place
+from imagecurate.images.resize import FILTERS, resize
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["Preprocessing"]
 
-#: Half-widths of Pillow's filters in target pixels (Pillow, src/libImaging/Resample.c).
-_SUPPORT = {"nearest": 0.5, "box": 0.5, "bilinear": 1.0, "hamming": 1.0, "bicubic": 2.0, "lanczos": 3.0}
 _CROP_MODES = ("center", "squash", "border")
-
-#: Filters in which a rounding error of a position is one of a value, too.
-_SMOOTH = ("bicubic", "bilinear")
-
-#: Pixels up to which a picture is resized whole for the other filters, as timm does, to have their every edge alike.
-_MOST_RESIZED = 1 << 24
-
-#: Torch computes all from the picture's first corner to the kept part's last; where that is this many times the kept
-#: part (panoramas), Pillow, which computes the kept part alone, is faster.
-_MOST_WASTE = 4
 
 
 @dataclass(frozen=True)
@@ -81,9 +70,9 @@ class Preprocessing:
             object.__setattr__(self, name, values)
         if min(self.input_size) < 1:
             raise ParameterError(f"Preprocessing expects an input_size of at least 1 x 1, found {self.input_size!r}")
-        if self.interpolation not in _SUPPORT:
+        if self.interpolation not in FILTERS:
             raise ParameterError(
-                f"Preprocessing expects an interpolation out of {listed(_SUPPORT)}, found {self.interpolation!r}"
+                f"Preprocessing expects an interpolation out of {listed(FILTERS)}, found {self.interpolation!r}"
             )
         if self.crop_mode not in _CROP_MODES:
             raise ParameterError(
@@ -154,18 +143,14 @@ class Preprocessing:
         """
         height, width, _ = pixels.shape
         placement = place((height, width), self.input_size, self._scale_size, self.crop_mode)
-        rows, columns = placement.rows, placement.columns
-        reached = (rows.start + rows.count) * (columns.start + columns.count)
-        if self.interpolation in _SMOOTH and reached <= _MOST_WASTE * rows.count * columns.count:
-            kept = _resize_with_torch(pixels, placement, self.interpolation)
-        else:
-            kept = _resize_with_pillow(pixels, placement, self.interpolation)
+        kept = resize(pixels, placement, self.interpolation)
         if kept.shape[:2] == self.input_size:
             return kept
         # torchvision pads a small centre crop with black, timm a bordered picture with the mean.
         fill = [round(255 * level) for level in self.mean] if self.crop_mode == "border" else 0
         padded = np.empty((*self.input_size, 3), np.uint8)
         padded[...] = fill
+        rows, columns = placement.rows, placement.columns
         padded[rows.pad : rows.pad + rows.count, columns.pad : columns.pad + columns.count] = kept
         return padded
 
@@ -189,62 +174,3 @@ class Preprocessing:
         values = levels.to(torch.float32, copy=True)
         values.sub_(shift.to(values.device)).div_(scale.to(values.device))
         return values.permute(0, 3, 1, 2)
-
-
-def _resize_with_torch(pixels: NDArray[np.uint8], placement: Placement, interpolation: str) -> NDArray[np.uint8]:
-    import torch
-
-    resize = (
-        torch.ops.aten._upsample_bicubic2d_aa if interpolation == "bicubic" else torch.ops.aten._upsample_bilinear2d_aa
-    )
-    rows, columns = placement.rows, placement.columns
-    if not pixels.flags.writeable:  # torch warns of it
-        pixels = pixels.copy()
-    # Rows below the last that is needed are left out, and columns right of the last that is kept are not computed; the
-    # explicit scale keeps the others where they were.  (An offset of the first pixel cannot be expressed.)
-    height, last = _apart(rows, rows.needed(2.0)[1])
-    width, _ = _apart(columns, columns.stored)
-    # The batch axis goes in front before the axes are swapped: the other way round torch takes the strides for those
-    # of planes and lays out its result so, which costs 40 %.
-    picture = torch.from_numpy(pixels[:last])[None].permute(0, 3, 1, 2)  # (1, 3, last, columns.stored)
-    if rows.stored - rows.resized > max(0, 2 * (columns.stored - columns.resized)):
-        # Pillow 13 resizes tall pictures vertically first, and rounds in between (python-pillow/Pillow#9549).
-        picture = resize(picture, (height, columns.stored), False, 1 / rows.scale, None)
-    resized = resize(picture, (height, width), False, 1 / rows.scale, 1 / columns.scale)
-    return _cut(resized[0].permute(1, 2, 0).numpy(), rows, columns)
-
-
-def _apart(span: Span, last: int) -> tuple[int, int]:
-    """Resized and stored pixels to ask torch for, which takes equal numbers for nothing to do."""
-    if span.scale == 1:
-        return span.stored, span.stored
-    end = span.start + span.count
-    if end != last:
-        return end, last
-    return (end, last + 1) if last < span.stored else (end + 1, last)
-
-
-def _cut(resized: NDArray[np.uint8], rows: Span, columns: Span) -> NDArray[np.uint8]:
-    kept = resized[rows.start : rows.start + rows.count, columns.start : columns.start + columns.count]
-    return np.ascontiguousarray(kept)
-
-
-def _resize_with_pillow(pixels: NDArray[np.uint8], placement: Placement, interpolation: str) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    rows, columns = placement.rows, placement.columns
-    method = Image.Resampling[interpolation.upper()]
-    if interpolation not in _SMOOTH and rows.resized * columns.resized <= _MOST_RESIZED:
-        picture = Image.fromarray(pixels).resize((columns.resized, rows.resized), method)
-        return _cut(np.asarray(picture), rows, columns)
-    support = _SUPPORT[interpolation]
-    (top, bottom), (left, right) = rows.needed(support), columns.needed(support)
-    # Pillow takes the box in single precision, so it gets a picture cut to what the filter can reach.
-    box = (
-        max(0.0, columns.start * columns.scale - left),
-        max(0.0, rows.start * rows.scale - top),
-        min(right - left, (columns.start + columns.count) * columns.scale - left),
-        min(bottom - top, (rows.start + rows.count) * rows.scale - top),
-    )
-    picture = Image.fromarray(np.ascontiguousarray(pixels[top:bottom, left:right]))
-    return np.array(picture.resize((columns.count, rows.count), method, box=box))

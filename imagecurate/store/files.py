@@ -79,21 +79,24 @@ class StageFiles:
 
     def path(self, shard: StoredShard) -> Path:
         """File of a finished shard."""
+        return Path(f"{self._stem(shard)}.parquet")
+
+    def _stem(self, shard: StoredShard) -> str:
         token = shard.metadata_token if self.reads_metadata else shard.token
-        return self.folder / shard.source / f"{shard.name}-{token}.parquet"
+        return f"{self.folder}/{shard.source}/{shard.name}-{token}"
 
     def part_path(self, shard: StoredShard, number: int) -> Path:
         """File of rows ``[number * PART_ROWS, (number + 1) * PART_ROWS)`` of a shard in work."""
-        finished = self.path(shard)
-        return finished.with_name(f"{finished.stem}.part-{number:05d}.parquet")
+        return Path(f"{self._stem(shard)}.part-{number:05d}.parquet")
 
     def parts(self, shard: StoredShard, count: int) -> Iterator[Path]:
         """Parts that exist, for a shard of ``count`` rows."""
         # Asked for by name: listing the folder would cost each shard a look at all others.
+        stem = self._stem(shard)
         for number in range(-(-count // PART_ROWS)):
-            path = self.part_path(shard, number)
-            if path.exists():
-                yield path
+            path = f"{stem}.part-{number:05d}.parquet"
+            if os.path.exists(path):  # noqa: PTH110 - a tenth of the time of making a Path, and asked very often
+                yield Path(path)
 
     def open(self, shard: StoredShard, count: int) -> tuple[list[pq.ParquetFile], bool]:
         """Open what is there of a shard, and say whether all of it is in the one finished file."""

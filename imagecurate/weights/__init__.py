@@ -2,7 +2,7 @@
 
 from imagecurate.weights.digests import file_digest, tensor_digest
 from imagecurate.weights.files import existing_file, read_tensors
-from imagecurate.weights.known import AESTHETIC, CLIP_VIT_L14, KNOWN, NSFW, KnownWeights, WeightsWarning, model_folder
+from imagecurate.weights.known import AESTHETIC, CLIP_VIT_L14, KNOWN, NSFW, KnownWeights, model_folder
 
 __all__ = [
     "AESTHETIC",
@@ -10,7 +10,6 @@ __all__ = [
     "KNOWN",
     "NSFW",
     "KnownWeights",
-    "WeightsWarning",
     "existing_file",
     "file_digest",
     "model_folder",

@@ -22,7 +22,9 @@ TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 20
 
 
-def fetch(url: str, target: Path, *, max_bytes: int, verify: Callable[[Path], object], member: str | None = None) -> None:
+def fetch(
+    url: str, target: Path, *, max_bytes: int, verify: Callable[[Path], object], member: str | None = None
+) -> None:
     """Fetch a file; it appears under its name only when it is complete, verified and on the disk.
 
     Any number of processes may fetch the same file at once.

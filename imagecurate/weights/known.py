@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from imagecurate.weights.files import existing_file, read_tensors
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["AESTHETIC", "CLIP_VIT_L14", "KNOWN", "NSFW", "KnownWeights", "WeightsWarning", "model_folder"]
+__all__ = ["AESTHETIC", "CLIP_VIT_L14", "KNOWN", "NSFW", "KnownWeights", "model_folder"]
 
 #: Name of the embedding that both LAION predictors were trained on, as published: OpenAI's CLIP ViT-L/14, 768 wide.
 CLIP_VIT_L14 = "openai/clip-vit-large-patch14"
@@ -25,9 +25,7 @@ CLIP_VIT_L14 = "openai/clip-vit-large-patch14"
 #: Environment variable that names the model folder.
 FOLDER_VARIABLE = "IMAGECURATE_MODELS"
 
-
-class WeightsWarning(UserWarning):
-    """Weights can be used, but are not the published ones."""
+_log = logging.getLogger(__name__)
 
 
 def model_folder() -> Path:
@@ -117,7 +115,7 @@ class KnownWeights:
         """Read the tensors, verified before they are used.
 
         What lies in the model folder must be the published weights.  A file named by ``model_path`` may hold others of
-        the same shapes, with a warning.
+        the same shapes; the log says so.
 
         Raises
         ------
@@ -129,11 +127,7 @@ class KnownWeights:
             return self._verified(path)
         state = self._read(path)
         if tensor_digest(state) != self.tensors:
-            warnings.warn(
-                f"{self.name}: {str(path)!r} does not hold the published weights ({self.file})",
-                WeightsWarning,
-                stacklevel=2,
-            )
+            _log.warning("%s: %r does not hold the published weights, but others of their shape", self.name, str(path))
         return state
 
     def _given(self, model_path: str) -> Path:
