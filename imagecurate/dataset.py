@@ -14,7 +14,7 @@ import pyarrow as pa
 from imagecurate.backend.cpu import meta_frame
 from imagecurate.columns import IDENTITY, Frame
 from imagecurate.errors import ColumnNotFoundError, MaskError, MissingDependencyError, ParameterError
-from imagecurate.export import ExportSummary
+from imagecurate.export import ExportSummary, MetadataSummary
 from imagecurate.export import save_metadata as export_metadata
 from imagecurate.export import to_webdataset as export_webdataset
 from imagecurate.frame import (
@@ -254,8 +254,12 @@ class ImageTextPairDataset:
         self._settle()
         return ledger_frame(self._ready, self._shards)
 
-    def save_metadata(self, path: str | os.PathLike[str] | None = None, columns: Sequence[str] | None = None) -> None:
-        """Write the surviving rows as parquet, one file a shard.
+    def save_metadata(
+        self, path: str | os.PathLike[str] | None = None, columns: Sequence[str] | None = None
+    ) -> MetadataSummary:
+        """Write the columns of the kept samples as parquet, one file a shard.
+
+        Run again, it writes only the files that would differ.
 
         Raises
         ------
@@ -263,8 +267,10 @@ class ImageTextPairDataset:
             No path is given: the input is never overwritten.
         ColumnNotFoundError
             A column that is not there.
+        OutputError
+            A file would lie beside the input, or replace one that somebody else wrote.
         """
-        export_metadata(self._exported(columns), path, columns=columns)
+        return export_metadata(self._exported(), path, columns, storage_options=self._work.storage_options)
 
     to_parquet = save_metadata
 
@@ -312,16 +318,20 @@ class ImageTextPairDataset:
             )  # fmt: skip
         self._warn_of_unseen_duplicates()
         counts = self._run("computing", progress)
-        return export_webdataset(
-            self._exported(None),
-            path,
-            samples_per_shard=samples_per_shard,
-            bytes_per_shard=bytes_per_shard,
-            shard_digits=max_shards or shard_digits,
-            old_id_col=old_id_col,
-            digest=digest,
-            run_record=run_record(self._ready, self._shards, counts),
-        )
+        with Progress("writing", 0, progress) as bar:
+            return export_webdataset(
+                self._exported(),
+                path,
+                samples_per_shard=samples_per_shard,
+                bytes_per_shard=bytes_per_shard,
+                shard_digits=shard_digits if max_shards is None else max_shards,
+                old_id_col=old_id_col,
+                id_col=self.id_col,
+                digest=digest,
+                progress=bar.written,
+                run_record=run_record(self._ready, self._shards, counts),
+                storage_options=self._work.storage_options,
+            )
 
     @property
     def _plan(self) -> Plan:
@@ -388,10 +398,7 @@ class ImageTextPairDataset:
         self.last_run = bar.stats
         return counts
 
-    def _exported(self, columns: Sequence[str] | None) -> Survivors:
-        for column in columns or ():
-            if column not in self._plan.schema:
-                raise ColumnNotFoundError.among(column, self._plan.schema)
+    def _exported(self) -> Survivors:
         self._settle()
         return Survivors(self._ready, self._shards)
 

@@ -24,18 +24,19 @@ class Progress:
     ----------
     title : str
         What is being done.
-    shards : int
-        Shards in all.
+    total : int
+        How much there is to do: shards, or samples to write.
     show : bool or None, default=None
         False for silence.  None shows it unless the environment says ``IMAGECURATE_PROGRESS=0``.
     """
 
-    def __init__(self, title: str, shards: int, show: bool | None = None) -> None:
+    def __init__(self, title: str, total: int, show: bool | None = None) -> None:
         self.stats = PassStats()
         self._title = title
-        self._total = shards
+        self._total = total
         self._done = 0.0
         self._finished = 0
+        self._unit = "shards"
         self._show = os.environ.get("IMAGECURATE_PROGRESS") != "0" if show is None else show
         self._lock = threading.Lock()
         self._started = self._last_line = time.monotonic()
@@ -71,19 +72,28 @@ class Progress:
             self._finished += 1
             self._update()
 
+    def written(self, samples: int, total: int) -> None:
+        """Say that so many samples of an export are written."""
+        with self._lock:
+            self._finished, self._total, self._unit = samples, total, "samples"
+            self._update()
+
     def _update(self) -> None:
         if self._bar is not None:
             done = min(max(self._done, self._finished), self._total)
-            self._bar.update(self._task, completed=done, note=self._note())
+            self._bar.update(self._task, completed=done, total=self._total, note=self._note())
         elif self._show and time.monotonic() - self._last_line > _LINE_EVERY_S:
             self._line()
 
     def _line(self) -> None:
         self._last_line = time.monotonic()
-        print(f"{self._title}: {self._finished} of {self._total} shards, {self._note()}", file=sys.stderr, flush=True)
+        line = f"{self._title}: {self._finished:,} of {self._total:,} {self._unit}"
+        print(", ".join(filter(None, [line, self._note()])), file=sys.stderr, flush=True)
 
     def _note(self) -> str:
         seconds = max(time.monotonic() - self._started, 1e-9)
+        if self._unit == "samples":
+            return f"{self._finished / seconds:,.0f} samples/s"
         note = f"{self.stats.decoded:,} images decoded, {self.stats.decoded / seconds:,.0f}/s"
         return note + (f", {self.stats.failed:,} failed" if self.stats.failed else "")
 

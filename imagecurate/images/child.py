@@ -6,6 +6,7 @@ Imports nothing but the standard library, Pillow and, for pictures of more than 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ def main(max_pixels: int, timeout_s: float, accept_truncated: bool) -> None:
     try:
         while len(head := requests.read(wire.REQUEST.size)) == wire.REQUEST.size:
             (length,) = wire.REQUEST.unpack(head)
-            _answer(requests.read(length), requests, answers, timeout_s, accept_truncated)
+            _answer(requests.read(length), requests, answers, max_pixels, timeout_s, accept_truncated)
     except MemoryError:
         os._exit(wire.OUT_OF_MEMORY)
     except BrokenPipeError:  # nobody is left to answer
@@ -39,26 +40,36 @@ def main(max_pixels: int, timeout_s: float, accept_truncated: bool) -> None:
     os._exit(0)  # nothing here needs what an interpreter does at its end
 
 
-def _answer(data: bytes, requests: IO[bytes], answers: IO[bytes], timeout_s: float, accept_truncated: bool) -> None:
+def _answer(
+    data: bytes,
+    requests: IO[bytes],
+    answers: IO[bytes],
+    max_pixels: int,
+    timeout_s: float,
+    accept_truncated: bool,
+) -> None:
     outline: dict[str, Any] = {}
+    memory = _address_space() + len(data) + wire.MEMORY
 
     def opened(info: dict[str, Any]) -> None:
-        if not outline:  # a second attempt opens again
-            outline.update(info)
-            wire.send(answers, outline)
-            if wire.is_large(outline):
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                requests.read(1)
-                signal.setitimer(signal.ITIMER_REAL, timeout_s)
+        if outline:  # this is a second attempt
+            return
+        outline.update(info)
+        wire.send(answers, outline)
+        if wire.is_large(outline):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            requests.read(1)
+            signal.setitimer(signal.ITIMER_REAL, timeout_s)
+        _limit_memory(memory + wire.MEMORY_A_PIXEL * outline["width"] * outline["height"])
 
-    _limit_memory(len(data))
+    _limit_memory(memory + wire.MEMORY_A_PIXEL_UNREAD * max_pixels)
     # The kernel ends this process when time is up, whatever library it is stuck in and whether or not its parent lives.
     signal.setitimer(signal.ITIMER_REAL, timeout_s)
     strips = None
     try:
         info, strips = decode(data, accept_truncated, opened)
-    except PictureError as refused:
-        info = refused.info
+    except PictureError as error:
+        info = error.info
     except MemoryError:
         info = outline | {"error": wire.NO_MEMORY}
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -70,13 +81,14 @@ def _answer(data: bytes, requests: IO[bytes], answers: IO[bytes], timeout_s: flo
     answers.flush()
 
 
-def _limit_memory(length: int) -> None:
-    """Let this process grow by ``MEMORY`` beside a file of ``length`` bytes, where the system can hold it to that."""
+def _address_space() -> int:
+    """Bytes of address space in use; 0 where the system does not tell, and then holds nobody to a limit either."""
     if sys.platform != "linux":
-        return
-    import resource
+        return 0
+    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    limit = pages * resource.getpagesize() + length + wire.MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+
+def _limit_memory(limit: int) -> None:
+    if sys.platform == "linux":
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))

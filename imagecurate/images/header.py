@@ -15,6 +15,9 @@ _SOS = b"\xff\xda"
 _SIZE = struct.Struct(">BHHB")  # precision, height, width, components: ITU T.81, B.2.2
 _ORIENTATION_TAG = 0x0112
 _SHORT = 3
+#: Bytes a value of each type, and the first bytes of the two byte orders: TIFF 6.0, section 2.
+_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
+_BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 #: The same look at XMP as Pillow's ``Image.getexif``.
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(="|>)([0-9])')
@@ -128,23 +131,27 @@ def _walk(data: bytes) -> JpegHeader | None:
 
 def _exif_orientation(data: bytes, start: int, end: int) -> int | None:
     """Orientation in the first directory of an EXIF block; ValueError where decoders might read it differently."""
-    order = data[start : start + 4]
-    if order == b"II*\0":
-        offset, count_format, entry_format = int.from_bytes(data[start + 4 : start + 8], "little"), "<H", "<HHIHxx"
-    elif order == b"MM\0*":
-        offset, count_format, entry_format = int.from_bytes(data[start + 4 : start + 8], "big"), ">H", ">HHIHxx"
-    else:
-        raise ValueError(order)
-    (count,) = struct.unpack_from(count_format, data, start + offset)
+    order = _BYTE_ORDERS.get(data[start : start + 4])
+    if order is None:
+        raise ValueError("neither II nor MM")
+    (offset,) = struct.unpack_from(order + "I", data, start + 4)
+    (count,) = struct.unpack_from(order + "H", data, start + offset)
     first = start + offset + 2
     last = first + 12 * count
     if offset < 8 or last > end:
-        raise ValueError(offset)
+        raise ValueError("the directory lies outside of its block")
     orientation: int | None = None
-    for tag, kind, length, value in struct.iter_unpack(entry_format, data[first:last]):
+    spare = end - start
+    for tag, kind, length, value, rest in struct.iter_unpack(order + "HHIHH", data[first:last]):
+        size = length * _TYPE_SIZES.get(kind, 0)
+        if size > 4:
+            spare -= size
+            position = value << 16 | rest if order == ">" else rest << 16 | value
+            if position + size > end - start or spare < 0:
+                raise ValueError("an entry lies outside of its block")  # Pillow reads none of those after it
         if tag == _ORIENTATION_TAG:
-            if kind != _SHORT or length != 1:
-                raise ValueError(kind)
+            if kind != _SHORT or length != 1 or orientation is not None:
+                raise ValueError("no plain number, or several")
             orientation = value
     return orientation
 

@@ -36,7 +36,7 @@ def resize(pixels: NDArray[np.uint8], placement: Placement, interpolation: str) 
     Returns
     -------
     array of shape (placement.rows.count, placement.columns.count, 3), uint8
-        C-contiguous and its own memory.
+        C-contiguous.
     """
     rows, columns = placement.rows, placement.columns
     if interpolation in _SMOOTH:
@@ -113,4 +113,4 @@ def _inside(span: Span, first: int, last: int) -> tuple[float, float]:
 
 def _cut(resized: NDArray[np.uint8], rows: Span, columns: Span) -> NDArray[np.uint8]:
     kept = resized[rows.start : rows.start + rows.count, columns.start : columns.start + columns.count]
-    return np.array(kept, order="C")
+    return np.ascontiguousarray(kept)

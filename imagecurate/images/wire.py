@@ -16,6 +16,8 @@ __all__ = [
     "LARGE_PIXELS",
     "LEAVE",
     "MEMORY",
+    "MEMORY_A_PIXEL",
+    "MEMORY_A_PIXEL_UNREAD",
     "NO_MEMORY",
     "OUT_OF_MEMORY",
     "READY",
@@ -28,9 +30,13 @@ __all__ = [
 #: Pictures of more pixels are decoded one at a time in all of the calling process, so that threads do not multiply its
 #: peak of memory.
 LARGE_PIXELS = 1 << 24
-#: Bytes that decoding one picture may take beside the file itself.
-MEMORY = 1 << 30
-NO_MEMORY = f"decoding takes more than {MEMORY >> 20} MB of memory"
+#: Bytes that decoding a picture may take beside the file itself, and for each pixel that its header announces.  The
+#: greediest library, OpenJPEG, takes 19 for RGB; libwebp 12, libpng 4.
+MEMORY = 1 << 29
+MEMORY_A_PIXEL = 32
+#: The same before the header is read, for each pixel that it may announce: libwebp reserves two canvases.
+MEMORY_A_PIXEL_UNREAD = 8
+NO_MEMORY = f"decoding takes too much memory: {MEMORY >> 20} MB and {MEMORY_A_PIXEL} bytes a pixel are not enough"
 #: Exit status of a process whose memory ran out too late to say so.
 OUT_OF_MEMORY = 77
 #: One byte, once Pillow is loaded; one byte that lets a large picture go on.

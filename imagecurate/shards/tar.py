@@ -303,8 +303,9 @@ def _records(data: bytes, position: int) -> dict[bytes, bytes]:
     while at < len(data) and data[at]:
         digits = data[at : at + 20].partition(b" ")[0]
         length = int(digits) if digits.isdigit() else 0
-        key, equals, value = data[at + len(digits) + 1 : at + length - 1].partition(b"=")
-        if not equals or at + length > len(data):
+        record = data[at : at + length]
+        key, equals, value = record[len(digits) + 1 : -1].partition(b"=")
+        if not equals or len(record) < length:
             raise _DamageError(position, "a PAX header without sense")
         if key in _DECISIVE or key.startswith(_SPARSE_RECORD):
             records[key] = value

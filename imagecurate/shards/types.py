@@ -84,8 +84,8 @@ def stated_type(column: str, stated: Any) -> pa.DataType:
     if isinstance(stated, pa.DataType):
         return stated
     try:
-        return _PYTHON[stated] if isinstance(stated, type) else pa.type_for_alias(stated)
-    except (KeyError, ValueError, TypeError):
+        return _PYTHON[stated] if isinstance(stated, type) else pa.type_for_alias(str(stated))
+    except (KeyError, ValueError):
         raise ParameterError.because(
             f"schema: {stated!r} is no type for column {column!r}",
             "write an Arrow type such as 'string', 'int64', 'float32', 'bool', or a pyarrow.DataType",
@@ -122,7 +122,7 @@ def column_of(values: list[Any], kind: pa.DataType) -> tuple[pa.Array, list[int]
         try:
             fitted.append(_fitted(value, kind))
         except _CONVERSION_ERRORS:
-            fitted.append(pa.scalar(None, kind))
+            fitted.append(None)
             misfits.append(position)
     return pa.array(fitted, kind), misfits
 
@@ -150,14 +150,15 @@ def json_text(value: Any) -> str:
     return text if _is_sound(text) else json.dumps(value, default=str)
 
 
-def _fitted(value: Any, kind: pa.DataType) -> pa.Scalar:
+def _fitted(value: Any, kind: pa.DataType) -> Any:
+    """Give the value as the type has it, or raise."""
     if value is None:
-        return pa.scalar(None, kind)
+        return None
     if pa.types.is_string(kind):
         if isinstance(value, bytes):
             value = value.decode()
         text = value if isinstance(value, str) else json_text(value)
-        return pa.scalar(text if _is_sound(text) else text.encode("utf-8", "replace").decode(), kind)
+        return text if _is_sound(text) else text.encode("utf-8", "replace").decode()
     if isinstance(value, bool) != pa.types.is_boolean(kind) and not isinstance(value, str):
         raise TypeError(f"{value!r} is no {kind}")
     if pa.types.is_floating(kind) and isinstance(value, int):
@@ -166,7 +167,8 @@ def _fitted(value: Any, kind: pa.DataType) -> pa.Scalar:
         if not value.is_integer():
             raise TypeError(f"{value!r} is no {kind}")  # Arrow would cut it
         value = int(value)
-    return pa.scalar(value).cast(kind) if isinstance(value, str) else pa.scalar(value, kind)
+    scalar = pa.scalar(value).cast(kind) if isinstance(value, str) else pa.scalar(value, kind)
+    return scalar.as_py()
 
 
 def _common(a: pa.DataType, b: pa.DataType) -> pa.DataType:

@@ -188,7 +188,7 @@ class ImageClassifier(ColumnStage, metaclass=OwnFirst):
                 embeddings = embeddings[:, None].astype(object)
         if embeddings.ndim != 2 or embeddings.dtype == object:
             raise StageError.because(
-                f"{name} expects vectors of length {self.embedding_size} in column {column!r}, but found something else",
+                f"{name} expects vectors of length {self.embedding_size} in column {column!r}, not what is there",
                 "name the column with the embeddings by embedding_column=",
             )
         if embeddings.shape[1] != self.embedding_size:

@@ -40,7 +40,8 @@ class ImageEmbedder(ImageStage, metaclass=OwnFirst):
     batch_size : int, default=32
         Pictures that go through the model at a time on a GPU; on a CPU at most 16 do.  Does not change results.
     num_threads_per_worker : int, default=4
-        Threads that decode for this stage in each worker.  Does not change results.
+        Decoding threads of each worker beside a GPU, a hint to the run; on a CPU every core decodes anyway.  Does not
+        change results.
     normalize_embeddings : bool, default=True
         Scale each vector to unit length.
     autocast : bool, default=True

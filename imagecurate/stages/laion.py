@@ -129,7 +129,8 @@ class NsfwClassifier(LaionPredictor):
 def unit(embeddings: torch.Tensor) -> torch.Tensor:
     """Scale each row to unit length, in float64; a zero row becomes NaN, which the store keeps as null."""
     values = embeddings.double()
-    return values / values.norm(dim=1, keepdim=True)
+    scaled: torch.Tensor = values / values.norm(dim=1, keepdim=True)
+    return scaled
 
 
 def collapsed(state: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

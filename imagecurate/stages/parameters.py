@@ -10,23 +10,23 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic._internal._model_construction import ModelMetaclass  # type(BaseModel), which mypy cannot follow
 from pydantic.fields import FieldInfo
 
 __all__ = ["OwnFirst"]
 
 
-class OwnFirst(type(BaseModel)):  # type: ignore[misc]  # pydantic's metaclass has no public name
+class OwnFirst(ModelMetaclass):
     """Metaclass of stage classes that are made to be subclassed."""
 
-    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> Any:  # noqa: D102
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> Any:
         inherited = [field for base in bases for field in getattr(base, "model_fields", {})]
         defaults = {
             field: namespace.pop(field)
             for field in set(inherited) & namespace.keys()
             if not callable(namespace[field]) and not isinstance(namespace[field], FieldInfo | property)
         }
-        cls = super().__new__(mcs, name, bases, namespace, **kwargs)
+        cls: Any = super().__new__(mcs, name, bases, namespace, **kwargs)
         fields: dict[str, FieldInfo] = cls.__pydantic_fields__
         for field, default in defaults.items():
             fields[field] = copy.copy(fields[field])

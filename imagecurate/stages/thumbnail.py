@@ -26,7 +26,7 @@ _COLOUR_WEIGHT = 0.05
 def _cosines() -> NDArray[np.float64]:
     """The first rows of the orthonormal DCT-II, shape (frequencies, side)."""
     frequency, place = np.arange(_FREQUENCIES)[:, None], np.arange(_SIDE) + 0.5
-    rows = np.sqrt(2 / _SIDE) * np.cos(np.pi / _SIDE * frequency * place)
+    rows: NDArray[np.float64] = np.sqrt(2 / _SIDE) * np.cos(np.pi / _SIDE * frequency * place)
     rows[0] /= np.sqrt(2)
     return rows
 

@@ -24,7 +24,7 @@ __all__ = ["ERROR", "PART_ROWS", "POSITION", "StageFiles", "Store", "StoredShard
 
 #: Rows a part: what a killed run can lose of each shard in work.  Small enough for a model at one image a second,
 #: large enough that writing parts costs under 1 % beside the lightest image stage.
-PART_ROWS = 128
+PART_ROWS = 64
 
 #: Internal columns of a stage's files: the row's position in its shard, and why its sample failed there (or null).
 POSITION = "_position"

@@ -68,7 +68,7 @@ def fetch(
 def _download(url: str, path: Path, max_bytes: int) -> None:
     if not url.startswith(("https://", "http://")):
         raise WeightsError(f"weights are fetched over https, not from {url!r}")
-    request = urllib.request.Request(url, headers={"User-Agent": f"imagecurate/{__version__}"})  # noqa: S310
+    request = urllib.request.Request(url, headers={"User-Agent": f"imagecurate/{__version__}"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
             promised = answer.headers.get("Content-Length")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
             state = load_file(path)
         else:
+            _check_sums(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling a damaged file can raise nearly anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -63,3 +65,13 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
             f"{str(path)!r} holds no mapping from names to tensors", "save model.state_dict() and nothing else"
         )
     return state
+
+
+def _check_sums(path: Path) -> None:
+    """Compare a torch file's checksums, which torch writes but does not look at when it reads."""
+    if not zipfile.is_zipfile(path):  # torch before 1.6 wrote pickles, which hold none
+        return
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged!r} in it is damaged")

@@ -131,13 +131,10 @@ class TimmModel:
     def _create(self, overlay: dict[str, Any]) -> nn.Module:
         import timm
 
-        given: dict[str, Any] = {"pretrained": bool(overlay), "pretrained_cfg_overlay": overlay}
-        if ":" not in self.name:
-            model = timm.create_model(self.name, **given)
-        else:  # the configuration is at hand: the hub is not asked again
-            config = dict(self.config) | {"source": None}
-            model = timm.create_model(self.architecture, pretrained_cfg=config, **given, **self.arguments)
-        assert callable(model)
+        name, given = self.name, {"pretrained": bool(overlay), "pretrained_cfg_overlay": overlay}
+        if ":" in name:  # the configuration is at hand: the hub is not asked again
+            name, given = self.architecture, given | {"pretrained_cfg": dict(self.config), **self.arguments}
+        model: nn.Module = timm.create_model(name, **given)
         return model
 
     def _embedder(self, model: nn.Module, classes: int) -> nn.Module:

@@ -77,7 +77,15 @@ class TarSurvivors:
             "_members": [self._samples[number][key] for key in keys],
         }
         members = pa.list_(
-            pa.struct({"name": pa.string(), "start": pa.int64(), "offset": pa.int64(), "size": pa.int64(), "verbatim": pa.bool_()})
+            pa.struct(
+                {
+                    "name": pa.string(),
+                    "start": pa.int64(),
+                    "offset": pa.int64(),
+                    "size": pa.int64(),
+                    "verbatim": pa.bool_(),
+                }
+            )
         )
         types = dict(self.columns) | {"_members": members}
         return pa.table({name: pa.array(made.get(name, [None] * len(keys)), types[name]) for name in columns})

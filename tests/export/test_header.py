@@ -1,5 +1,7 @@
 """Headers that the export writes itself."""
 
+# ruff: noqa: A002  # tarfile calls it ``format`` too
+
 from __future__ import annotations
 
 import io

@@ -61,7 +61,9 @@ def test_suffixes_that_would_look_alike_are_told_apart() -> None:
 @pytest.mark.parametrize("most_held", [3, 1 << 20])
 def test_repeated_keys_are_found(tmp_path: Path, most_held: int) -> None:
     """In memory or through files, what was added more than once is found, sorted."""
-    batches = [np.random.default_rng(seed).integers(0, 900, 400).astype(np.uint64) << np.uint64(54) for seed in range(5)]
+    batches = [
+        np.random.default_rng(seed).integers(0, 900, 400).astype(np.uint64) << np.uint64(54) for seed in range(5)
+    ]
     seen = RepeatedKeys(tmp_path, most_held)
     for batch in batches:
         seen.add(batch)

@@ -18,7 +18,10 @@ values = st.recursive(
 
 
 @given(
-    st.dictionaries(st.text(max_size=4), values, max_size=4), st.integers(0, 4), st.booleans(), st.sampled_from([None, 2])
+    st.dictionaries(st.text(max_size=4), values, max_size=4),
+    st.integers(0, 4),
+    st.booleans(),
+    st.sampled_from([None, 2]),
 )
 def test_only_the_id_changes(fields: dict[str, object], place: int, ascii_only: bool, indent: int | None) -> None:
     """Read back, the object is as before but for its id; the bytes around the id are untouched."""

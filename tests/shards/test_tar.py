@@ -44,7 +44,9 @@ def walked(data: bytes) -> tuple[list[Member], str]:
     return list(reader), reader.damage
 
 
-def header(name: str = "a.jpg", size: int = 0, kind: bytes = tarfile.REGTYPE, link: str = "", **fields: object) -> bytes:
+def header(
+    name: str = "a.jpg", size: int = 0, kind: bytes = tarfile.REGTYPE, link: str = "", **fields: object
+) -> bytes:
     info = tarfile.TarInfo(name)
     info.size, info.type, info.linkname = size, kind, link
     for field, value in fields.items():
@@ -59,14 +61,14 @@ def patched(block: bytes, at: int, value: bytes) -> bytes:
     return block[:148] + b"%06o\0 " % total + block[156:]
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("variant", FORMATS)
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(files=FILES)
 @example(files=[("n" * 101, b"x"), ("d" * 120 + "/" + "n" * 90, b""), ("ü" * 90, b"y" * 512), ("z" * 1000, b"")])
-def test_members_are_those_of_tarfile(format: str, files: list[tuple[str, bytes]]) -> None:
+def test_members_are_those_of_tarfile(variant: str, files: list[tuple[str, bytes]]) -> None:
     """Names, offsets and sizes agree for every format; long names, Unicode and folders among them."""
     try:
-        data = tar_bytes(files, FORMATS[format])
+        data = tar_bytes(files, FORMATS[variant])
     except ValueError:  # USTAR cannot hold such a name
         return
     members, damage = walked(data)
@@ -77,7 +79,9 @@ def test_members_are_those_of_tarfile(format: str, files: list[tuple[str, bytes]
     assert damage == ""
 
 
-@given(files=FILES, cut=st.integers(0, 20_000), flips=st.lists(st.tuples(st.integers(0), st.integers(1, 255)), max_size=4))
+@given(
+    files=FILES, cut=st.integers(0, 20_000), flips=st.lists(st.tuples(st.integers(0), st.integers(1, 255)), max_size=4)
+)
 @settings(deadline=None)
 def test_no_damage_raises(files: list[tuple[str, bytes]], cut: int, flips: list[tuple[int, int]]) -> None:
     """Whatever is cut off or flipped, a walk ends, and its members lie where they can."""
@@ -100,11 +104,11 @@ def test_noise_is_no_tar(data: bytes) -> None:
     assert damage or not data.strip(b"\0")
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_what_precedes_and_follows_damage_is_read(format: str) -> None:
+@pytest.mark.parametrize("variant", FORMATS)
+def test_what_precedes_and_follows_damage_is_read(variant: str) -> None:
     """One bad header costs its member alone, as in GNU tar."""
     files = [(f"{number:03d}.jpg", bytes([number]) * 700) for number in range(5)]
-    data = bytearray(tar_bytes(files, FORMATS[format]))
+    data = bytearray(tar_bytes(files, FORMATS[variant]))
     members, _ = walked(bytes(data))
     bad = members[2].offset - 512
     data[bad : bad + 20] = b"\xff" * 20
@@ -132,7 +136,10 @@ def test_damage_without_anything_after_it() -> None:
         (b"\x28\xb5\x2f\xfd" + b"z" * 900, "zstd-compressed tar, which has to be unpacked first"),
         (tar_bytes([("a.jpg", b"x")])[:700], ""),  # ends within padding
         (tar_bytes([("a.jpg", b"x")])[:1024], ""),  # no end mark
-        (tar_bytes([("a.jpg", b"x"), ("b.jpg", b"y")])[:1100], "truncated tar: the file ends within the header at byte 1024"),
+        (
+            tar_bytes([("a.jpg", b"x"), ("b.jpg", b"y")])[:1100],
+            "truncated tar: the file ends within the header at byte 1024",
+        ),
         (bytes(3 << 20), "tar damaged at byte 0: zeros where a header belongs; nothing readable after it"),
     ],
 )
@@ -161,7 +168,9 @@ def test_a_hole_in_a_download_is_damage() -> None:
     first, second = tar_bytes([("a.jpg", b"x")])[:1024], tar_bytes([("b.jpg", b"y")])
     members, damage = walked(first + bytes(2 << 20) + second)
     assert [member.name for member in members] == ["a.jpg", "b.jpg"]
-    assert damage.startswith("tar damaged at byte 1024: zeros where a header belongs; the next whole header is at byte 20")
+    assert damage.startswith(
+        "tar damaged at byte 1024: zeros where a header belongs; the next whole header is at byte 20"
+    )
 
 
 def test_litter_behind_the_end_is_ignored() -> None:
@@ -218,10 +227,15 @@ def test_pax_records_override_name_and_size() -> None:
     """The header says something else than its records."""
     data = pax({"path": "dir/ünï.jpg", "size": "3"}) + header("x", 0) + b"abc".ljust(512, b"\0") + header("b.jpg")
     members, _ = walked(data)
-    assert [(member.name, member.size, member.start) for member in members] == [("dir/ünï.jpg", 3, 0), ("b.jpg", 0, 2048)]
+    assert [(member.name, member.size, member.start) for member in members] == [
+        ("dir/ünï.jpg", 3, 0),
+        ("b.jpg", 0, 2048),
+    ]
 
 
-@pytest.mark.parametrize(("records", "moves"), [({"comment": "git"}, True), ({"path": "p.jpg"}, False), ({"size": "0"}, False)])
+@pytest.mark.parametrize(
+    ("records", "moves"), [({"comment": "git"}, True), ({"path": "p.jpg"}, False), ({"size": "0"}, False)]
+)
 def test_global_headers_count_where_they_change_something(records: dict[str, str], moves: bool) -> None:
     """A comment does not; a name or size does, for all members after it, which then cannot be copied as they are."""
     members, _ = walked(pax(records, b"g") + header("a.jpg") + header("b.jpg"))
@@ -255,7 +269,9 @@ def test_sizes_in_every_notation(field: bytes, size: int) -> None:
     assert member.size == size
 
 
-@pytest.mark.parametrize(("field", "reason"), [(b"\xff" * 12, "a negative size"), (b"12x4\0\0\0\0\0\0\0\0", "a size of ")])
+@pytest.mark.parametrize(
+    ("field", "reason"), [(b"\xff" * 12, "a negative size"), (b"12x4\0\0\0\0\0\0\0\0", "a size of ")]
+)
 def test_absurd_sizes_are_damage(field: bytes, reason: str) -> None:
     """They are no reason to stop, nor to ask for memory."""
     members, damage = walked(patched(header("a.jpg"), 124, field) + header("b.jpg"))

@@ -1,0 +1,251 @@
+"""One schema from many shards."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from making import Sample, datacomp_shard, img2dataset_shard, picture, samples, write_shard, write_tar
+
+from imagecurate.errors import ColumnNotFoundError, ParameterError, ShardError
+from imagecurate.shards import discover_schema, find_shards
+
+
+def fields(folder: Path, **options: Any) -> dict[str, str]:
+    """The columns of a folder with their types as text."""
+    return {name: str(kind) for name, kind in discover_schema(find_shards(folder), **options).fields.items()}
+
+
+def write_json(path: Path, *documents: dict[str, Any]) -> None:
+    """A shard with a document a sample."""
+    made: list[Sample] = [(str(number), {"jpg": b"x", "json": document}) for number, document in enumerate(documents)]
+    write_shard(path, made)
+
+
+def write_parquets(folder: Path, *columns: dict[str, Any]) -> None:
+    """A shard with a parquet of these columns each."""
+    for number, values in enumerate(columns):
+        write_tar(folder / f"{number}.tar", [("0.jpg", b"x")])
+        pq.write_table(pa.table({"key": ["0"], **values}), folder / f"{number}.parquet")
+
+
+def test_columns_of_img2dataset(tmp_path: Path) -> None:
+    """A column that is null in a clean shard has the type that another gives it; JSON adds nothing."""
+    img2dataset_shard(tmp_path, 0)
+    img2dataset_shard(tmp_path, 1, failed=[3])
+    found = fields(tmp_path)
+    assert list(found) == [
+        *("caption", "url", "status", "error_message", "width", "height"),
+        *("original_width", "original_height", "exif", "sha256"),
+    ]
+    assert (found["error_message"], found["width"]) == ("string", "int64")
+
+
+def test_columns_of_datacomp(tmp_path: Path) -> None:
+    """Only the uid is in the shards; asked for as id it fails with the near miss in the hint."""
+    datacomp_shard(tmp_path)
+    assert fields(tmp_path / "shards") == {"caption": "string", "uid": "string"}
+    with pytest.raises(ColumnNotFoundError, match=r"column 'udi', which should equal .* it has: uid, key") as error:
+        fields(tmp_path / "shards", id_col="udi")
+    assert "id_col='uid'" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("auto", ["caption", "both", "parquet_only", "json_only", "json_extra"]),
+        ("parquet", ["caption", "both", "parquet_only"]),
+        ("json", ["caption", "both", "json_only", "json_extra"]),
+        ("none", ["caption"]),
+    ],
+)
+def test_where_columns_come_from(tmp_path: Path, mode: str, expected: list[str]) -> None:
+    """JSON is read only for what no parquet has."""
+    write_json(tmp_path / "0.tar", {"key": "0", "both": 1, "json_only": 2})
+    pq.write_table(pa.table({"key": ["0"], "both": [1], "parquet_only": [2]}), tmp_path / "0.parquet")
+    assert list(fields(tmp_path, metadata=mode)) == expected
+
+
+def test_parquet_types_are_unified(tmp_path: Path) -> None:
+    """Null, narrow, wide, fractional, text, dictionaries and lists."""
+    write_parquets(
+        tmp_path,
+        {"a": pa.nulls(1), "b": pa.array([1], pa.int8()), "c": [1], "d": pa.nulls(1), "e": [1.0]},
+        {
+            "a": [1],
+            "b": pa.array([1], pa.int32()),
+            "c": [0.5],
+            "d": pa.nulls(1),
+            "f": pa.array([[1.0]], pa.list_(pa.float32(), 1)),
+        },
+        {"a": [1], "c": [1], "e": ["x"], "f": [[1.0]], "g": pa.array(["x"]).dictionary_encode()},
+    )
+    assert fields(tmp_path) == {
+        "caption": "string",
+        "a": "int64",
+        "b": "int32",
+        "c": "double",
+        "d": "string",
+        "e": "string",
+        "f": "list<item: double>",
+        "g": "string",
+    }
+
+
+def test_json_types(tmp_path: Path) -> None:
+    """Scalars have their type, what is nested or mixed is text; null says nothing."""
+    write_json(
+        tmp_path / "0.tar",
+        {"i": 1, "f": 1, "b": True, "s": "x", "n": None, "l": [1], "d": {"a": 1}, "m": 1, "caption": "c"},
+        {"i": None, "f": 0.5, "b": False, "m": "x", "late": 2**70},
+    )
+    assert fields(tmp_path) == {
+        "caption": "string",
+        "i": "int64",
+        "f": "double",
+        "b": "bool",
+        "s": "string",
+        "n": "string",
+        "l": "string",
+        "d": "string",
+        "m": "string",
+        "late": "string",
+        "json_extra": "string",
+    }
+
+
+def test_json_of_the_first_shard_that_has_any(tmp_path: Path) -> None:
+    """Shards without are passed over; without any there is no json_extra."""
+    write_tar(tmp_path / "0.tar", [("0.jpg", b"x")])
+    assert fields(tmp_path) == {"caption": "string"}
+    write_json(tmp_path / "1.tar", {"n": 1})
+    write_json(tmp_path / "2.tar", {"other": 1})
+    assert fields(tmp_path) == {"caption": "string", "n": "int64", "json_extra": "string"}
+
+
+def test_json_is_read_where_only_some_shards_have_a_parquet(tmp_path: Path) -> None:
+    """There it stands in, with a type that serves both."""
+    write_parquets(tmp_path, {"n": pa.array([1], pa.int32())})
+    write_json(tmp_path / "1.tar", {"n": 0.5})
+    assert fields(tmp_path) == {"caption": "string", "n": "double", "json_extra": "string"}
+
+
+def test_names_that_imagecurate_writes_itself_are_moved_aside(tmp_path: Path) -> None:
+    """A column that has the new name already stays, and the other is left out."""
+    columns = ["sample_id", "source", "input_source", "image_width", "_error", "__index_level_0__", "width"]
+    write_parquets(tmp_path, {name: [1] for name in columns})
+    schema = discover_schema(find_shards(tmp_path))
+    assert dict(schema.names) == {
+        "input_sample_id": "sample_id",
+        "input_source": "input_source",
+        "input_image_width": "image_width",
+        "input__error": "_error",
+        "width": "width",
+    }
+
+
+def test_another_id_column_stays_and_the_key_moves_aside(tmp_path: Path) -> None:
+    """Only the tar's own key is called so."""
+    write_parquets(tmp_path, {"uid": ["0"]})
+    assert list(fields(tmp_path, id_col="uid")) == ["caption", "input_key", "uid"]
+
+
+def test_a_users_types_win(tmp_path: Path) -> None:
+    """And name columns that the sampled shards lack."""
+    write_json(tmp_path / "0.tar", {"n": 1, "source": "web"})
+    schema = {"n": "float32", "score": float, "input_source": pa.large_string(), "_raw": "string"}
+    assert fields(tmp_path, schema=schema) == {
+        "caption": "string",
+        "n": "float",
+        "input_source": "large_string",
+        "score": "double",
+        "input__raw": "string",
+        "json_extra": "string",
+    }
+
+
+def test_many_footers_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evenly, the last among them."""
+    write_parquets(tmp_path, *({f"c{number}": [1]} for number in range(9)))
+    assert len(fields(tmp_path)) == 10
+    monkeypatch.setattr("imagecurate.shards.schema.MOST_LOCAL_FOOTERS", 8)
+    monkeypatch.setattr("imagecurate.shards.schema.MOST_FOOTERS", 3)
+    assert list(fields(tmp_path)) == ["caption", "c0", "c4", "c8"]
+
+
+def test_damaged_footers_are_passed_over(tmp_path: Path) -> None:
+    """The shard with one is still indexed, where it is counted."""
+    write_parquets(tmp_path, {"a": [1]}, {"b": [1]})
+    (tmp_path / "0.parquet").write_bytes(b"PAR1, once")
+    assert list(fields(tmp_path)) == ["caption", "b"]
+
+
+def test_a_footer_longer_than_the_first_read(tmp_path: Path) -> None:
+    """Thousands of columns."""
+    write_parquets(tmp_path, {f"a rather long name of a column, number {number}": [1] for number in range(3000)})
+    assert len(fields(tmp_path)) == 3001
+
+
+def test_the_identity_is_json_and_changes_with_what_is_read(tmp_path: Path) -> None:
+    """The store names indexes by it."""
+    write_json(tmp_path / "0.tar", {"n": 1})
+    shards = find_shards(tmp_path)
+    identities = [
+        json.dumps(discover_schema(shards, **options).identity())
+        for options in ({}, {"metadata": "none"}, {"metadata": "json"}, {"schema": {"n": "string"}})
+    ]
+    assert len(set(identities)) == 4
+    schema = discover_schema(shards)
+    assert pickle.loads(pickle.dumps(schema)) == schema
+
+
+def test_a_dataset_of_one_shard_with_a_plain_folder(tmp_path: Path) -> None:
+    """Keys of the JSON are columns, but for the key itself."""
+    write_shard(tmp_path / "0.tar", samples(2))
+    assert fields(tmp_path) == {
+        "caption": "string",
+        "width": "int64",
+        "height": "int64",
+        "score": "double",
+        "json_extra": "string",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (
+            {"metadata": "parqet"},
+            ParameterError,
+            "metadata must be one of .* not 'parqet'\n\nHint: did you mean 'parquet'",
+        ),
+        ({"id_col": ""}, ParameterError, "id_col must be the name of a column, not ''"),
+        ({"schema": ["n"]}, ParameterError, "schema must map column names to types, not be a list"),
+        ({"schema": {"n": "integer!"}}, ParameterError, "'integer!' is no type for column 'n'"),
+        ({"schema": {"caption": "int64"}}, ParameterError, "'caption' is always a string"),
+        ({"schema": {"n": "int64"}, "metadata": "none"}, ParameterError, "metadata='none' reads none"),
+        ({"metadata": "parquet"}, ShardError, "none of the 1 shards has one\n\nHint: use metadata='auto'"),
+        (
+            {"id_col": "uuid"},
+            ColumnNotFoundError,
+            "column 'uuid' not found; the dataset has: uid\n\nHint: did you mean 'uid'",
+        ),
+    ],
+)
+def test_what_cannot_be(tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str) -> None:
+    """Wrong arguments are said at once."""
+    write_json(tmp_path / "0.tar", {"uid": 1})
+    with pytest.raises(error, match=message):
+        discover_schema(find_shards(tmp_path), **options)
+
+
+def test_pictures_before_the_first_json(tmp_path: Path) -> None:
+    """Members of a sample may lie far apart."""
+    pictures = [(f"{number}.jpg", picture(number)) for number in range(20)]
+    write_tar(tmp_path / "0.tar", [*pictures, ("0.json", b'{"n": 1}')])
+    assert "n" in fields(tmp_path)

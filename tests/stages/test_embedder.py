@@ -1,0 +1,212 @@
+"""Embedders that users bring."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from imagecurate.columns import VECTOR
+from imagecurate.errors import ParameterError, StageError, WeightsError
+from imagecurate.stages import ImageEmbedder
+
+
+class Tiny(ImageEmbedder):
+    """A random convolution."""
+
+    input_size = (8, 12)
+    crop_pct = 1.0
+    crop_mode = "squash"
+
+    def load_model(self, device: str) -> Any:
+        return torch.nn.Sequential(torch.nn.Conv2d(3, 5, 4), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+
+
+def pictures(count: int) -> list[NDArray[np.uint8]]:
+    rng = np.random.default_rng(4)
+    return [rng.integers(0, 256, (20 + place, 30, 3), dtype=np.uint8) for place in range(count)]
+
+
+def prepared(embedder: ImageEmbedder, count: int = 5) -> Any:
+    rows = [embedder.prepare(picture) for picture in pictures(count)]
+    return rows if embedder.input_shape is None else np.stack(rows)
+
+
+def embed(embedder: ImageEmbedder, batch: Any) -> NDArray[np.float32]:
+    (vectors,) = embedder.process(batch).values()
+    return np.asarray(vectors)
+
+
+def test_attributes_are_the_preprocessing() -> None:
+    """Given without annotations; timm's defaults otherwise."""
+    embedder = Tiny()
+    assert embedder.input_shape == (8, 12, 3)
+    assert embedder.preprocessing.crop_mode == "squash"
+    assert embedder.preprocessing.interpolation == "bicubic"
+    assert embedder.adds() == {"image_embedding": VECTOR}
+    assert prepared(embedder).shape == (5, 8, 12, 3)
+
+
+def test_vectors_have_unit_length_unless_told() -> None:
+    """float32, one a picture; without normalising they point the same way."""
+    embedder, plain = Tiny(autocast=False), Tiny(autocast=False, normalize_embeddings=False)
+    vectors = embed(embedder, prepared(embedder))
+    assert (vectors.shape, vectors.dtype) == ((5, 5), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    unscaled = embed(plain, prepared(plain))
+    np.testing.assert_allclose(unscaled / np.linalg.norm(unscaled, axis=1, keepdims=True), vectors, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 16, 100])
+def test_batch_size_does_not_change_results(batch_size: int) -> None:
+    """Neither what a picture's neighbours are nor how many go at once."""
+    embedder = Tiny(batch_size=batch_size)
+    batch = prepared(embedder, 40)
+    np.testing.assert_allclose(embed(embedder, batch), embed(Tiny(), batch), atol=1e-6)
+    np.testing.assert_allclose(embed(embedder, batch[7:8])[0], embed(Tiny(), batch)[7], atol=1e-6)
+    assert embed(embedder, batch[:0]).shape[0] == 0
+
+
+def test_autocast_is_close_to_float32() -> None:
+    """bfloat16 where there is any; the direction stays."""
+    embedder = Tiny()
+    batch = prepared(embedder)
+    cosines = (embed(embedder, batch) * embed(Tiny(autocast=False), batch)).sum(axis=1)
+    assert cosines.min() > 0.999
+
+
+class Own(ImageEmbedder):
+    """A transform of its own, as a method."""
+
+    def transform(self, image: Image.Image) -> torch.Tensor:
+        """Corner pixel, as torchvision's transforms take and give it."""
+        assert isinstance(image, Image.Image) and image.mode == "RGB"
+        return torch.tensor(image.getpixel((0, 0)), dtype=torch.float32)
+
+    def load_model(self, device: str) -> Any:
+        return lambda values: values * torch.tensor([1.0, 1.0, 0.0])
+
+
+class Half:
+    """A transform that is an object, as torchvision's Compose."""
+
+    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
+        return np.asarray(image, dtype=np.float32)[0, 0] / 2
+
+
+class Composed(Own):
+    """A transform of its own, as an attribute."""
+
+    transform = Half()
+
+
+def test_a_transform_takes_the_place_of_preprocessing() -> None:
+    """A method or an object; the model gets what it gave, stacked and as it is."""
+    corners = np.stack([picture[0, 0] for picture in pictures(5)]).astype(np.float32) * [1, 1, 0]
+    own, composed = Own(normalize_embeddings=False), Composed(normalize_embeddings=False)
+    assert own.input_shape is None
+    np.testing.assert_allclose(embed(own, prepared(own)), corners)
+    np.testing.assert_allclose(embed(composed, prepared(composed)), corners / 2)
+
+
+def test_zero_vectors_are_not_finite() -> None:
+    """Normalised or not: the engine fails such a sample, and its neighbours have their vectors."""
+    for normalise in (True, False):
+        embedder = Own(normalize_embeddings=normalise)
+        vectors = embed(embedder, [np.zeros(3, np.float32), np.ones(3, np.float32)])
+        assert np.isnan(vectors[0]).all()
+        assert np.isfinite(vectors[1]).all()
+
+
+class Wrong(Tiny):
+    """A model that pools nothing."""
+
+    kind: str = "map"
+
+    def load_model(self, device: str) -> Any:
+        results = {
+            "map": lambda values: values,
+            "list": lambda values: values.mean(dim=(2, 3)).tolist(),
+            "one": lambda values: values.mean(dim=(2, 3))[:1],
+        }
+        return results[self.kind]
+
+
+@pytest.mark.parametrize(("kind", "found"), [("map", r"\(5, 3, 8, 12\)"), ("list", "list"), ("one", r"\(1, 3\)")])
+def test_a_model_that_gives_something_else(kind: str, found: str) -> None:
+    """The stage is at fault, not the pictures."""
+    embedder = Wrong(kind)
+    with pytest.raises(StageError, match=rf"a tensor of shape \(5, d\), one vector a picture, but got {found}"):
+        embed(embedder, prepared(embedder))
+
+
+def test_fingerprint_counts_what_changes_results(tmp_path: Path) -> None:
+    """Precision, preprocessing, weights and parameters, but neither batches nor threads nor where the file lies."""
+    first, second = tmp_path / "a.pth", tmp_path / "b.pth"
+    first.write_bytes(b"weights")
+    second.write_bytes(b"weights")
+    base = Tiny(checkpoint_path=str(first)).fingerprint()
+    assert base == Tiny(checkpoint_path=str(second), batch_size=1, num_threads_per_worker=9).fingerprint()
+    second.write_bytes(b"other weights")
+    others = [
+        Tiny(checkpoint_path=str(second)),
+        Tiny(),
+        Tiny(checkpoint_path=str(first), normalize_embeddings=False),
+        Tiny(checkpoint_path=str(first), image_embedding_column="other"),
+        Wrong(),
+        Own(),
+        Composed(),
+    ]
+    names = [base, *(other.fingerprint() for other in others)]
+    assert len(set(names)) == len(names)
+    assert Composed().fingerprint() == Composed().fingerprint()
+    assert Tiny(autocast=False).ingredients()["precision"] == "float32"
+
+
+def test_preprocessing_is_in_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another mean, another column."""
+    before = Tiny().fingerprint()
+    monkeypatch.setattr(Tiny, "mean", (0.5, 0.5, 0.5))
+    assert Tiny().fingerprint() != before
+
+
+def test_threads_share_one_model() -> None:
+    """Threads embed at the same time and get what one alone gets."""
+    loads: list[int] = []
+
+    class Counted(Tiny):
+        def load_model(self, device: str) -> Any:
+            loads.append(1)
+            return super().load_model(device)
+
+    embedder = Counted()
+    batch = prepared(embedder, 8)
+    got: list[NDArray[np.float32]] = []
+    threads = [threading.Thread(target=lambda: got.append(embed(embedder, batch))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loads == [1]
+    assert len(got) == 6
+    assert all(np.array_equal(one, got[0]) for one in got)
+
+
+def test_parameters_are_checked() -> None:
+    """Early, with the name and what is wrong."""
+    with pytest.raises(ParameterError, match="Tiny: batch_size=0"):
+        Tiny(batch_size=0)
+    with pytest.raises(ParameterError, match="Tiny has no parameter 'batchsize'\n\nHint: did you mean 'batch_size'"):
+        Tiny(batchsize=3)
+    with pytest.raises(ParameterError, match="image_embedding_column=''"):
+        Tiny(image_embedding_column="")
+    with pytest.raises(WeightsError, match="Tiny: cannot read weights from '/nowhere/x.pth': there is no such file"):
+        Tiny(checkpoint_path="/nowhere/x.pth")
+    with pytest.raises(TypeError, match="abstract"):
+        ImageEmbedder()  # type: ignore[abstract]

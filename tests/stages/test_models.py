@@ -1,0 +1,114 @@
+"""Models in a process: loaded once, seeded, in the precision that the hardware has."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from imagecurate.stages import models
+from imagecurate.stages.models import best_device, loaded_once, on_device, precision_on
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No models from other tests."""
+    monkeypatch.setattr(models, "_models", type(models._models)())
+    monkeypatch.setattr(models, "_locks", {})
+
+
+def test_threads_load_once() -> None:
+    """Eight threads ask at once: one loads, all get the same model."""
+    loads: list[str] = []
+    got: list[Any] = []
+
+    def load(device: str) -> Any:
+        loads.append(device)
+        time.sleep(0.05)
+        return torch.nn.Linear(2, 2)
+
+    threads = [threading.Thread(target=lambda: got.append(loaded_once("one", "cpu", load))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loads == ["cpu"]
+    assert len({id(model) for model in got}) == 1
+    assert not got[0].training
+
+
+def test_random_weights_are_the_same_and_the_generator_is_put_back() -> None:
+    """Loading neither depends on the caller's generator nor moves it."""
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    first = loaded_once("first", "cpu", lambda device: torch.nn.Linear(3, 3))
+    assert torch.equal(torch.rand(4), expected)
+    second = loaded_once("second", "cpu", lambda device: torch.nn.Linear(3, 3))
+    assert torch.equal(first.weight, second.weight)
+
+
+def test_a_failed_load_is_tried_again() -> None:
+    """An error is not kept, and the lock is free."""
+
+    def fail(device: str) -> Any:
+        raise OSError("not now")
+
+    with pytest.raises(OSError, match="not now"):
+        loaded_once("one", "cpu", fail)
+    assert loaded_once("one", "cpu", lambda device: 5) == 5
+
+
+def test_few_models_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was not used for longest goes."""
+    monkeypatch.setattr(models, "_MOST_KEPT", 2)
+    loads: list[str] = []
+
+    def ask(name: str) -> Any:
+        return loaded_once(name, "cpu", lambda device: loads.append(name) or name)
+
+    for name in ("a", "b", "a", "c", "a", "b"):
+        assert ask(name) == name
+    assert loads == ["a", "b", "c", "b"]
+
+
+def test_precision() -> None:
+    """Without autocast float32; with it what the processor says of itself."""
+    assert precision_on("cpu", autocast=False) == "float32"
+    assert precision_on("cpu", autocast=True) in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize("flags", [set(), {"avx512_bf16"}, {"amx_bf16"}, {"bf16"}])
+def test_bfloat16_only_where_the_processor_multiplies_in_it(flags: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By torch's public list of capabilities, and without it by its private checks."""
+    models._multiplies_bfloat16.cache_clear()
+    expected = bool(flags & {"avx512_bf16", "amx_bf16"})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(flags, True), raising=False)
+    assert (precision_on("cpu", autocast=True) == "bfloat16") == expected
+    models._multiplies_bfloat16.cache_clear()
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: "avx512_bf16" in flags, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: "amx_bf16" in flags, raising=False)
+    assert (precision_on("cpu", autocast=True) == "bfloat16") == expected
+    models._multiplies_bfloat16.cache_clear()
+
+
+def test_arrays_reach_the_device() -> None:
+    """Read-only arrays too, without a warning; the copy is the model's own."""
+    array = np.arange(6.0, dtype=np.float32).reshape(2, 3)
+    array.flags.writeable = False
+    tensor = on_device(array, best_device())
+    assert tensor.device.type == best_device()
+    tensor += 1
+    assert array[0, 0] == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_models_go_to_the_gpu() -> None:
+    """A module is put onto the device."""
+    assert loaded_once("gpu", "cuda", lambda device: torch.nn.Linear(2, 2)).weight.device.type == "cuda"
