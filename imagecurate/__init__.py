@@ -25,6 +25,7 @@ _MODULES = {
     "imagecurate.plan.stage": ("ColumnStage", "DatasetStage", "ImageStage", "Stage"),
     "imagecurate.stages": (
         "AestheticClassifier",
+        "EmbeddingWarning",
         "ImageClassifier",
         "ImageEmbedder",
         "NsfwClassifier",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -88,11 +89,19 @@ def _run(file: Path, quiet: bool) -> None:
     console.print(_table(pipeline.output))
     computed = ", ".join(f"{stage} {rows:,}" for stage, rows in stats.computed.items()) or "nothing"
     console.print(f"decoded {stats.decoded:,} images; computed {computed}", highlight=False)
+    for what, count in sorted(_noticed(Path(pipeline.output)).items()):
+        console.print(f"noticed in the shards: {what.replace('_', ' ')} {count:,}", highlight=False)
     console.print(
         f"wrote {summary.samples:,} samples in {summary.shards:,} shards to {pipeline.output}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _noticed(output: Path) -> dict[str, int]:
+    """What was odd about the input beside its samples, as captions that differ; of no count that is always there."""
+    record = json.loads((output / "run.json").read_text(encoding="utf-8"))
+    return {name: n for name, n in record["inputs"]["noticed"].items() if n and name not in ("samples", "parquet_rows")}
 
 
 def _table(output: str) -> Table:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from imagecurate.dataset import ImageTextPairDataset
 from imagecurate.errors import ImageCurateError, ParameterError, listed, near_miss, with_hint
 from imagecurate.export import ExportSummary
+from imagecurate.images import DecodePolicy
 from imagecurate.plan.stage import Stage
 
 __all__ = ["Pipeline", "installed_stages"]
@@ -70,6 +71,8 @@ class Pipeline(BaseModel):
     metadata: str = Field("auto", pattern="^(auto|parquet|json|none)$")
     backend: str = Field("auto", pattern="^(auto|pandas|cudf)$")
     input_schema: dict[str, str] | None = Field(None, alias="schema")
+    decode_policy: DecodePolicy | None = None
+    shard_identity: str = Field("mtime", pattern="^(mtime|size)$")
     storage_options: dict[str, Any] | None = Field(None, repr=False)
     stages: list[str | dict[str, Any]] = []
     export: ExportOptions = ExportOptions()
@@ -108,6 +111,8 @@ class Pipeline(BaseModel):
             backend=self.backend,  # type: ignore[arg-type]
             storage_options=self.storage_options,
             schema=self.input_schema,
+            decode_policy=self.decode_policy,
+            shard_identity=self.shard_identity,  # type: ignore[arg-type]
         )
         for entry in self.stages:
             dataset = _add(dataset, *_step(entry))

@@ -14,7 +14,9 @@ import imagecurate as ic
 
 def curated(folder: Path, workdir: Path) -> ic.ImageTextPairDataset:
     """Filters of both kinds around stages."""
-    ds = ic.read_webdataset(str(folder), workdir=workdir).pipe(Brightness(), Twice()).filter("twice > 200", name="light")
+    ds = (
+        ic.read_webdataset(str(folder), workdir=workdir).pipe(Brightness(), Twice()).filter("twice > 200", name="light")
+    )
     return ds[ds.metadata.width > 48].pipe(Corner())
 
 

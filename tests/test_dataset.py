@@ -395,3 +395,38 @@ def test_a_temporary_store_goes_at_exit(folder: Path) -> None:
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip()
     assert not Path(output.strip()).exists()
+
+
+def test_exporting_duplicates_that_no_filter_looked_at_warns(folder: Path, tmp_path: Path) -> None:
+    """Whoever marked duplicates meant to do something about them."""
+    marked = opened(folder).with_column("is_duplicate", "width == 56")
+    with pytest.warns(UserWarning, match="duplicates are marked in is_duplicate, but no filter looks at it"):
+        marked.to_webdataset(tmp_path / "all")
+    marked.filter("not is_duplicate").to_webdataset(tmp_path / "some")
+
+
+def test_filter_column_and_old_names(folder: Path, tmp_path: Path) -> None:
+    """The old API's way: a boolean column decides, keys are numbered anew, ``max_shards`` are the digits."""
+    ds = opened(folder).with_column("good one", "width > 50")
+    summary = ds.to_webdataset(
+        tmp_path / "out", filter_column="good one", samples_per_shard=4, max_shards=3, old_id_col="old_key"
+    )
+    assert (summary.samples, summary.shards) == (6, 2)
+    frame = pd.read_parquet(tmp_path / "out/001.parquet", dtype_backend="pyarrow")
+    assert frame.key.tolist() == ["0010", "0011"]
+    assert frame.old_key.tolist() == ["000000006", "000000007"]
+    with pytest.raises(ColumnNotFoundError, match="did you mean 'good one'"):
+        ds.to_webdataset(tmp_path / "other", filter_column="good_one")
+
+
+def test_metadata_is_saved_shard_by_shard(folder: Path, tmp_path: Path) -> None:
+    """Chosen columns of kept samples, one file a shard; never over the input."""
+    ds = opened(folder).pipe(Corner()).filter("width > 50")
+    ds.save_metadata(tmp_path / "meta", columns=["key", "corner"])
+    frames = [pd.read_parquet(tmp_path / f"meta/0000{n}.parquet") for n in range(2)]
+    assert [list(frame.columns) for frame in frames] == [["key", "corner"]] * 2
+    assert sum(len(frame) for frame in frames) == 6
+    with pytest.raises(ParameterError, match="never overwrites its input"):
+        ds.save_metadata()
+    with pytest.raises(ColumnNotFoundError):
+        ds.to_parquet(tmp_path / "meta2", columns=["corners"])

@@ -11,6 +11,8 @@ References
 
 from __future__ import annotations
 
+import zlib
+
 from imagecurate.shards.tar import BLOCK
 
 __all__ = ["RECORD", "header", "member_name", "padded", "tar_length"]
@@ -20,6 +22,8 @@ RECORD = 10_240
 
 _NAME_BYTES = 100
 _LONG_NAME = b"././@LongLink"
+_NO_LINK = bytes(100)
+_NO_PREFIX = bytes(BLOCK - 345)
 #: Fields of a header that come from elsewhere: mode, owner and group (0o644, 0, 0), modification time (0).
 _NO_ORIGIN = bytes(_NAME_BYTES) + b"0000644\0" + 2 * b"0000000\0" + bytes(12) + b"00000000000\0" + bytes(BLOCK - 148)
 
@@ -77,6 +81,10 @@ def _block(name: bytes, size: int, kind: bytes, origin: bytes) -> bytes:
     octal = b"%011o\0" % size if size < 8**11 else b"\x80" + size.to_bytes(11, "big")
     head = name.ljust(_NAME_BYTES, b"\0") + origin[100:124] + octal + origin[136:148]
     # No link name; GNU's magic; owner, group and device as they were; no prefix.
-    tail = kind + bytes(100) + b"ustar  \0" + origin[265:345] + bytes(BLOCK - 345)
-    checksum = sum(head) + 8 * ord(" ") + sum(tail)
-    return head + b"%06o\0 " % checksum + tail
+    tail = kind + _NO_LINK + b"ustar  \0" + origin[265:345] + _NO_PREFIX
+    return head + b"%06o\0 " % (_sum(head) + 8 * ord(" ") + _sum(tail)) + tail
+
+
+def _sum(data: bytes) -> int:
+    """Sum of bytes, of which no more than 256 are not zero: the low half of Adler-32 is one more, modulo 65521."""
+    return (zlib.adler32(data) & 0xFFFF) - 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +17,27 @@ from imagecurate.shards.tar import BLOCK
 if TYPE_CHECKING:
     from imagecurate.export.keys import Naming
 
-__all__ = ["Integers", "Members", "members_of"]
+__all__ = ["AT_ONCE", "Integers", "Members", "Run", "members_of"]
 
 Integers: TypeAlias = NDArray[np.int64]
 Flags: TypeAlias = NDArray[np.bool_]
+
+
+#: Bytes in which members that get new headers are read together.
+AT_ONCE = 128 << 10
+
+
+class Run(NamedTuple):
+    """Members [first, last), to be read from bytes [begin, end) of the input.
+
+    Where they get new headers, that begins with the last block of the first one's old header, which says who owns it.
+    """
+
+    first: int
+    last: int
+    begin: int
+    end: int
+    fresh: bool
 
 
 @dataclass(frozen=True)
@@ -50,16 +68,26 @@ class Members:
         headers = np.where(names <= 100, BLOCK, 2 * BLOCK + padded_sizes(names + 1))
         return np.where(self.fresh, headers, self.offset - self.start) + padded_sizes(self.size + growth * self.edited)
 
-    def runs(self) -> tuple[Integers, Integers]:
-        """First member of each run and the member after its last.
-
-        A run is copied as one range: members that keep their headers and lie side by side in the input.  One that gets
-        a new header is a run by itself.
-        """
-        count = len(self.size)
-        apart = self.fresh[1:] | self.fresh[:-1] | (self.start[1:] != self.ends[:-1])
-        firsts = np.append(0, np.flatnonzero(apart) + 1) if count else np.zeros(0, np.int64)
-        return firsts, np.append(firsts[1:], count) if count else firsts
+    def runs(self) -> Iterator[Run]:
+        """What is copied at once: members side by side in the input, with their headers, or all with new ones."""
+        begins = np.where(self.fresh, self.offset - BLOCK, self.start).tolist()
+        ends = np.where(self.fresh, self.offset + self.size, self.ends).tolist()
+        apart = (self.fresh[1:] != self.fresh[:-1]) | ~self.fresh[1:] & (self.start[1:] != self.ends[:-1])
+        bounds = [0, *(np.flatnonzero(apart) + 1).tolist(), len(ends)] if ends else [0]
+        for first, last in itertools.pairwise(bounds):
+            if not self.fresh[first]:
+                yield Run(first, last, begins[first], ends[last - 1], fresh=False)
+                continue
+            place = first
+            while place < last:
+                begin, following = begins[place], place + 1
+                # A hard link's data may lie anywhere; what lies between two members is read for nothing.
+                while (
+                    following < last and ends[following - 1] <= begins[following] and ends[following] - begin <= AT_ONCE
+                ):
+                    following += 1
+                yield Run(place, following, begin, ends[following - 1], fresh=True)
+                place = following
 
 
 def members_of(

@@ -20,6 +20,8 @@ Ranges: TypeAlias = Sequence[tuple[int, int]]
 #: Bytes of a remote shard that one thread asks for at a time, and so holds.
 AHEAD = 16 << 20
 
+_PREADV = hasattr(os, "preadv")  # not in every macOS
+
 
 class Reader(Protocol):
     """Gives bytes of one input shard."""
@@ -62,7 +64,7 @@ class FileReader:
 
     def read_into(self, view: memoryview, position: int) -> int:
         """Read in place, without a copy on the way."""
-        count = _pread_into(self._descriptor, view, position)
+        count = os.preadv(self._descriptor, [view], position) if _PREADV else _pread(self._descriptor, view, position)
         if count == 0:
             raise _ended(position)
         return count
@@ -109,9 +111,7 @@ def read(source: Reader, begin: int, end: int) -> bytes:
     return bytes(data)
 
 
-def _pread_into(descriptor: int, view: memoryview, position: int) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(descriptor, [view], position)
+def _pread(descriptor: int, view: memoryview, position: int) -> int:
     data = os.pread(descriptor, len(view), position)
     view[: len(data)] = data
     return len(data)

@@ -6,7 +6,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-__all__ = ["JpegHeader", "ends_early", "format_of", "jpeg_header"]
+__all__ = ["UNSUPPORTED", "JpegHeader", "ends_early", "format_of", "jpeg_header"]
 
 _SOI = b"\xff\xd8"
 _EOI = b"\xff\xd9"
@@ -156,7 +156,9 @@ def _exif_orientation(data: bytes, start: int, end: int) -> int | None:
     return orientation
 
 
-#: First bytes of the formats that are worth naming; those of the first group are decoded.
+#: Formats that are named but not decoded.
+UNSUPPORTED = frozenset({"eps", "heic", "jxl", "pdf", "svg", "wmf"})
+#: First bytes of the formats that are worth naming.
 _MAGIC = (
     (_SOI + b"\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -177,7 +179,6 @@ _MAGIC = (
     (b"\xff\x0a", "jxl"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
     (b"\xd7\xcd\xc6\x9a", "wmf"),
-    (b"<svg", "svg"),
 )
 _BRANDS = {b"avif": "avif", b"avis": "avif", b"heic": "heic", b"heix": "heic", b"hevc": "heic", b"mif1": "heic"}
 
@@ -192,6 +193,8 @@ def format_of(data: bytes) -> str | None:
         return "webp"
     if data[4:8] == b"ftyp":
         return _BRANDS.get(data[8:12])
+    if b"<svg" in data[:512]:
+        return "svg"
     return next((name for magic, name in _MAGIC if data.startswith(magic)), None)
 
 

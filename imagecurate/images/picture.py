@@ -14,7 +14,7 @@ from typing import Any
 from PIL import AvifImagePlugin, Image, ImageFile
 
 from imagecurate.images.convert import rgb_conversion
-from imagecurate.images.header import ends_early, format_of
+from imagecurate.images.header import UNSUPPORTED, ends_early, format_of
 
 __all__ = ["PictureError", "decode", "set_up"]
 
@@ -44,6 +44,10 @@ _LYING = frozenset({5, 6, 7, 8})
 _FROM_THE_END = frozenset({3, 4, 7, 8})
 _ORIENTATION_TAG = 0x0112
 _BITS_PER_SAMPLE_TAG = 258
+
+
+#: How Pillow's sentences begin about files that are sound but of a kind that it does not read.
+_UNSUPPORTED_SENTENCE = re.compile("(?i)cannot handle|unsupported|unknown (pixel mode|data organization)")
 
 
 class PictureError(Exception):
@@ -115,7 +119,7 @@ def _attempt(data: bytes, opened: Callable[[dict[str, Any]], None]) -> tuple[dic
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
             info = _outline(image)
             opened(info)
             image.load()
@@ -134,25 +138,28 @@ def _attempt(data: bytes, opened: Callable[[dict[str, Any]], None]) -> tuple[dic
         except PictureError as refused:
             raise PictureError(refused.args[0], info | refused.args[1]) from None
         except Exception as error:  # whatever a plugin raises about bytes that it does not like
-            reason, is_truncated = _reason(data, error, [str(warning.message) for warning in said])
+            reason, is_truncated = _reason(data, info["format"], error, [str(warning.message) for warning in said])
             raise PictureError(reason, info | {"is_truncated": is_truncated}) from None
 
 
-def _reason(data: bytes, error: Exception, said: list[str]) -> tuple[str, bool | None]:
+def _reason(data: bytes, kind: str | None, error: Exception, said: list[str]) -> tuple[str, bool | None]:
     """Turn what Pillow raised into a short reason, the same in every run, and whether the file was cut short."""
-    kind = format_of(data)
     text = str(error)
-    if ("truncated" in text.lower() or ends_early(data)) and kind is not None:
-        return "truncated: the file ends before its picture does", True
     if isinstance(error, Image.UnidentifiedImageError):
         if kind is None:
             return "not an image", None
-        about = [sentence for sentence in said if sentence.lower().startswith(f"{kind} opening failed. ")]
-        if not about:
+        if kind in UNSUPPORTED:
             return f"unsupported format: {kind}", None
-        text = about[0].split(". ", 1)[1]
-    text = re.sub(r"\s+", " ", text).strip() or type(error).__name__
-    return f"corrupt {kind or 'image'}: {text if len(text) <= 100 else text[:99] + '…'}", False
+        # The plugin of that format said why it declined.
+        prefix = f"{kind} opening failed. "
+        text = next((line[len(prefix) :] for line in said if line.lower().startswith(prefix)), "")
+    if "truncated" in text.lower() or ends_early(data):
+        return "truncated: the file ends before its picture does", True
+    text = re.sub(r"\s+", " ", text).strip()
+    if not re.search("[a-z]", text):
+        text = "unreadable header"
+    blame = "unsupported" if _UNSUPPORTED_SENTENCE.match(text) else "corrupt"
+    return f"{blame} {kind or 'image'}: {text if len(text) <= 100 else text[:99] + '…'}", False
 
 
 def _outline(image: Any) -> dict[str, Any]:

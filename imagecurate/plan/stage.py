@@ -1,7 +1,7 @@
 """The three kinds of stage, and what a new one has to say.
 
 A stage is a frozen pydantic model: its annotated attributes are its parameters, checked when it is made, positional
-or by name.  What is not a parameter is a ``ClassVar`` or has no annotation.
+or by name.  A subclass may give an inherited parameter another default without repeating its annotation.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imagecurate.errors import ParameterError, near_miss, with_hint
+from imagecurate.plan.parameters import OwnFirst
 from imagecurate.store.fingerprint import digest, source_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ Computed = Mapping[str, Any]
 Dataset = TypeVar("Dataset")
 
 
-class Stage(BaseModel):
+class Stage(BaseModel, metaclass=OwnFirst):
     """A step that adds columns: ``dataset = stage(dataset)``.
 
     Frozen, comparable, printable, and validated when it is made.

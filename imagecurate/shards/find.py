@@ -8,13 +8,14 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from braceexpand import braceexpand
 
 from imagecurate.errors import ImageCurateError, ParameterError, ShardError, listed, near_miss
 from imagecurate.shards.listing import File, Folder, Place, place_of
-from imagecurate.shards.remote import StorageOptions
+from imagecurate.shards.remote import StorageOptions, local_path
 from imagecurate.shards.shard import Shard
 
 __all__ = ["ShardPath", "find_shards"]
@@ -30,7 +31,6 @@ DEFAULT_SOURCE = "default"
 MOST_LOOKED_UP = 16
 
 _HINT = "a shard is a file whose name ends in .tar; compressed ones must be unpacked first"
-_MAGIC = re.compile(r"[*?[]")
 
 
 class _Found(NamedTuple):
@@ -122,14 +122,15 @@ def _in_source(source: str, texts: list[str], storage_options: StorageOptions, *
     roots: set[str] = set()
     meant: list[_Found | _Named] = []
     for text in texts:
-        protocol = text[: text.rindex("://")] if "://" in text else ""
-        if protocol not in places:
-            places[protocol] = place_of(text, storage_options)
-        place = places[protocol]
-        for pattern in _expanded(place, text):
+        for pattern in _expanded(text):
+            host = "/".join(pattern.split("/")[:3]) if "://" in pattern else ""
+            if host not in places:
+                places[host] = place_of(pattern, storage_options)
+            place = places[host]
             path = place.normal(pattern)
-            if _MAGIC.search(path) and not place.is_literal(path):
-                roots.add(place.url(_before_magic(path)))
+            wildcard = place.wildcard.search(path)
+            if wildcard and not place.is_literal(path):
+                roots.add(place.url(_split(path[: wildcard.start()])[0]))
                 meant += _matching(place, path, text)
             elif not path.endswith(".tar") and place.is_folder(path):
                 roots.add(place.url(path))
@@ -148,8 +149,10 @@ def _in_source(source: str, texts: list[str], storage_options: StorageOptions, *
     return shards
 
 
-def _expanded(place: Place, text: str) -> Iterable[str]:
-    if "{" not in text or place.is_literal(place.normal(text)):
+def _expanded(text: str) -> list[str]:
+    """Give what the braces in a path stand for; a local file may really be called so."""
+    path = local_path(text)
+    if "{" not in text or (path is not None and Path(path).expanduser().exists()):
         return [text]
     try:
         patterns: list[str] = list(braceexpand(text, escape=False))
@@ -163,7 +166,7 @@ def _expanded(place: Place, text: str) -> Iterable[str]:
 def _matching(place: Place, path: str, text: str) -> list[_Found]:
     """Find what a glob pattern matches: tars, or else folders with tars."""
     parent, name = (path, "*") if path.endswith("/**") else _split(path)
-    folders = place.matching(parent) if _MAGIC.search(parent) else {parent: place.listing(parent)}
+    folders = place.matching(parent) if place.wildcard.search(parent) else {parent: place.listing(parent)}
     found = _tars(place, folders, re.compile(fnmatch.translate(name)).match) or _tars(place, place.matching(path))
     if not found:
         raise ShardError.because(f"no .tar file matches {text!r}; {_held(folders)}", _HINT)
@@ -190,13 +193,17 @@ def _looked_up(meant: list[_Found | _Named]) -> list[_Found]:
     files: dict[tuple[Place, str], File] = {}
     for (place, folder), paths in folders.items():
         if len(paths) <= MOST_LOOKED_UP or not place.can_list:
-            found = place.look_up([*paths, *map(_parquet_of, paths)])
+            found = place.look_up([*paths, *(_parquet_of(path) for path in paths if path.endswith(".tar"))])
         else:
             found = {f"{folder}/{name}": file for name, file in place.listing(folder).files.items()}
         files |= {(place, path): file for path, file in found.items()}
-    missing = [one for one in meant if isinstance(one, _Named) and (one.place, one.path) not in files]
+    named = [one for one in meant if isinstance(one, _Named)]
+    missing = [one for one in named if (one.place, one.path) not in files]
     if missing:
-        raise _missing(missing, sum(map(len, folders.values())))
+        raise _missing(missing, len(named))
+    for one in named:
+        if ".tar" not in _split(one.path)[1]:
+            raise ShardError.because(f"{one.text!r} is no shard", _HINT)
     return [
         _Found(one.place, one.path, files[one.place, one.path], files.get((one.place, _parquet_of(one.path))))
         if isinstance(one, _Named)
@@ -263,16 +270,6 @@ def _shared_depth(folders: Iterable[str]) -> int:
     return next(
         (depth for depth, level in enumerate(zip(*parts, strict=False)) if len(set(level)) > 1), min(map(len, parts))
     )
-
-
-def _before_magic(path: str) -> str:
-    """Cut a pattern down to the folder before its first wildcard.
-
-    >>> _before_magic("data/cc*/0?.tar")
-    'data'
-    """
-    magic = _MAGIC.search(path)
-    return _split(path[: magic.start()] if magic else path)[0]
 
 
 def _split(path: str) -> tuple[str, str]:

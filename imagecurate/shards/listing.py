@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,6 +47,7 @@ class Place(ABC):
 
     #: False where folders cannot be listed reliably, as on a web server.
     can_list: bool = True
+    wildcard: re.Pattern[str] = re.compile(r"[*?[]")
 
     def is_literal(self, path: str) -> bool:
         """Tell whether a file of this very name exists, wildcards and all."""
@@ -85,7 +87,8 @@ class LocalPlace(Place):
 
     def normal(self, path: str) -> str:
         """Make a path absolute; ``~`` is the home folder."""
-        return os.path.abspath(os.path.expanduser(local_path(path) or path))  # noqa: PTH100, PTH111  # 100,000 of them
+        path = os.path.expanduser(local_path(path) or path)  # noqa: PTH111  # there may be 100,000 of them
+        return os.path.abspath(path).rstrip("/")  # noqa: PTH100
 
     def is_literal(self, path: str) -> bool:
         """Tell whether a file of this very name exists."""
@@ -97,7 +100,7 @@ class LocalPlace(Place):
 
     def is_folder(self, path: str) -> bool:
         """Tell whether there is a folder."""
-        return Path(path).is_dir()
+        return Path(path or "/").is_dir()
 
     def look_up(self, paths: Sequence[str]) -> dict[str, File]:
         """Ask for files one by one."""
@@ -128,7 +131,7 @@ class LocalPlace(Place):
     def _scan(self, path: str) -> tuple[Folder, list[str]]:
         folder = Folder()
         below = []
-        with os.scandir(path) as entries:
+        with os.scandir(path or "/") as entries:
             for entry in entries:
                 name = entry.name
                 if name.startswith("."):
@@ -136,7 +139,7 @@ class LocalPlace(Place):
                 if entry.is_dir():
                     below.append(entry.path)
                 elif name.endswith((".tar", ".parquet")):
-                    folder.files[name] = _of_stat(entry.stat())
+                    folder.files[name] = _of_entry(entry)
                 else:
                     folder.others[_extension(name)] += 1
         return folder, below
@@ -147,10 +150,14 @@ class RemotePlace(Place):
 
     def __init__(self, url: str, storage_options: StorageOptions) -> None:
         self._options = storage_options
-        self._prefix = url[: url.rindex("://") + 3]
-        self._fs, _ = filesystem(url, storage_options)
+        self._fs, path = filesystem(url, storage_options)
         self._fs.invalidate_cache()  # shards may have come since the last look
-        self.can_list = not self._prefix.endswith(("http://", "https://"))
+        # Some paths begin with the bucket, some leave the host out, those of the web are whole URLs.
+        whole = url.rstrip("/")
+        self._prefix = whole.removesuffix(path) if whole.endswith(path) else url[: url.rindex("://") + 3]
+        if url.startswith(("http://", "https://")):
+            self.can_list = False
+            self.wildcard = re.compile(r"[*[]")  # a question mark begins a query
 
     def normal(self, path: str) -> str:
         """Strip the protocol."""
@@ -159,10 +166,12 @@ class RemotePlace(Place):
 
     def url(self, path: str) -> str:
         """Put the protocol back."""
-        return path if "://" in path else self._prefix + path
+        return self._prefix + path
 
     def is_folder(self, path: str) -> bool:
         """Tell whether there is a folder."""
+        if not self.can_list and ".tar" in path.rpartition("/")[2]:
+            return False  # fsspec would fetch the tar to look for links in it
         return bool(self._fs.isdir(path))
 
     def look_up(self, paths: Sequence[str]) -> dict[str, File]:
@@ -192,6 +201,10 @@ class RemotePlace(Place):
             info: Mapping[str, Any] = self._fs.info(path)
         except FileNotFoundError:
             return None
+        except PermissionError:  # what a bucket that may not be listed answers for a missing file
+            if path.endswith(".parquet"):
+                return None
+            raise
         return info
 
     def _folders(self, infos: Iterable[Mapping[str, Any]]) -> dict[str, Folder]:
@@ -217,6 +230,15 @@ class RemotePlace(Place):
 def place_of(url: str, storage_options: StorageOptions) -> Place:
     """Give the place that a path or URL is in."""
     return LocalPlace() if local_path(url) is not None else RemotePlace(url, storage_options)
+
+
+def _of_entry(entry: os.DirEntry[str]) -> File:
+    try:
+        return _of_stat(entry.stat())
+    except FileNotFoundError:
+        raise ShardError.because(
+            f"{entry.path!r} is a link to a file that does not exist", "remove the link, or mount what it points to"
+        ) from None
 
 
 def _of_stat(status: os.stat_result) -> File:

@@ -106,7 +106,7 @@ class Samples:
             if target is None:
                 self._fail(row, f"{HARD_LINK} {name!r} to {link!r}, which does not come before it")
                 return None
-            self._data_of[name] = offset, size = target
+            offset, size = self._data_of[name] = target
         end = offset + size
         if end > self._end:
             self._fail(row, f"truncated tar: {name!r} goes to byte {end}, the file only to byte {self._end}")

@@ -34,7 +34,7 @@ RESERVED = frozenset(
     "image_has_alpha image_is_animated image_is_truncated".split()
 )
 
-#: Parquet footers read when there are more shards than this: a footer takes 0.2 ms from a disk, 30 ms from a store.
+#: Up to so many parquets on a disk (0.2 ms each) all footers are read, else so many (30 ms each from a store).
 MOST_LOCAL_FOOTERS = 1000
 MOST_FOOTERS = 64
 #: Shards looked into for JSON, documents looked at, and bytes of a remote shard fetched for them.

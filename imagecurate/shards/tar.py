@@ -155,14 +155,14 @@ class TarReader:
             elif header.kind == b"g":
                 self._globals = {**self._globals, **_records(data, position)}
                 records = {**self._globals, **records}
-                is_whole = position == start
+                is_whole = is_whole and position == start
                 start = offset + _padded(header.size)  # a global header belongs to no one member
             else:
                 records = {**records, **_records(data, position)}
             position = offset + _padded(header.size)
 
         name, size, kind, link = header
-        sort = OTHER if name.endswith(b"/") else _KINDS.get(kind, OTHER)
+        sort = _KINDS.get(kind, OTHER)
         verbatim = sort == FILE and is_whole and not self._globals
         name, link = long_name or name, long_link or link
         if records:
@@ -171,6 +171,8 @@ class TarReader:
                 size = _decimal(records[b"size"], position)
             if any(record.startswith(_SPARSE_RECORD) for record in records):
                 sort, name, verbatim = SPARSE, records.get(b"GNU.sparse.name") or name, False
+        if kind == b"\0" and name.endswith(b"/"):  # a folder, before folders had a type
+            sort, verbatim = OTHER, False
         if kind == b"S":
             offset = self._after_sparse_map(position)
         end = offset + (0 if kind in _NO_DATA else _padded(size))

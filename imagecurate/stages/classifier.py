@@ -18,7 +18,6 @@ from imagecurate.errors import StageError
 from imagecurate.plan.stage import ColumnStage, Computed, Stage
 from imagecurate.stages.embedder import ImageEmbedder
 from imagecurate.stages.models import best_device, loaded_once, on_device
-from imagecurate.stages.parameters import OwnFirst
 from imagecurate.weights import CLIP_VIT_L14, existing_file, file_digest
 
 __all__ = ["EmbeddingWarning", "ImageClassifier"]
@@ -34,7 +33,7 @@ class EmbeddingWarning(UserWarning):
     """A predictor cannot tell whether the embeddings are of the model that it was trained on."""
 
 
-class ImageClassifier(ColumnStage, metaclass=OwnFirst):
+class ImageClassifier(ColumnStage):
     """Base of stages that score embeddings; subclass it to bring your own model.
 
     A subclass has ``load_model``, ``embedding_size`` and a default for ``pred_column``.

@@ -18,7 +18,6 @@ from imagecurate.errors import StageError
 from imagecurate.images import Preprocessing
 from imagecurate.plan.stage import Computed, ImageStage
 from imagecurate.stages.models import best_device, loaded_once, on_device, precision_on
-from imagecurate.stages.parameters import OwnFirst
 from imagecurate.weights import existing_file, file_digest
 
 __all__ = ["ImageEmbedder"]
@@ -28,7 +27,7 @@ __all__ = ["ImageEmbedder"]
 _CPU_BATCH = 16
 
 
-class ImageEmbedder(ImageStage, metaclass=OwnFirst):
+class ImageEmbedder(ImageStage):
     """Base of stages that embed pictures; subclass it to bring your own model.
 
     A subclass has ``load_model`` and says how a picture becomes the model's input: either by the class attributes

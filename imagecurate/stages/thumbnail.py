@@ -39,10 +39,10 @@ class ThumbnailEmbedder(ImageStage):
     higher the frequency; the mean colour is added with a small weight; the vector is scaled to unit length.  Width:
     63 + 4.
 
-    Copies that were scaled, compressed again, made brighter or grey lie within a cosine of 0.95, those that lost 5 % at
-    their edges mostly do.  Two different photographs rarely reach 0.7.  It knows nothing of what a picture shows:
-    mirrored, turned, framed or more tightly cut copies are not found, and drawings that share a layout (documents,
-    slides) look alike.  For meaning, take a model.
+    Copies that were scaled, compressed again, made brighter or grey have a cosine above 0.95 to their original, those
+    that lost 5 % at their edges mostly so.  Two different photographs rarely reach 0.7.  It knows nothing of what a
+    picture shows: mirrored, turned, framed or more tightly cut copies are not found, and drawings that share a layout
+    (documents, slides) look alike.  For meaning, take a model.
 
     Parameters
     ----------

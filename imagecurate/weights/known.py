@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Mapping
@@ -81,7 +82,11 @@ class KnownWeights:
 
     def digest(self, model_path: str | None = None) -> str:
         """Digest of the tensors that ``load`` will give; without a path it is known without looking."""
-        return self.tensors if model_path is None else tensor_digest(self._read(self._given(model_path)))
+        if model_path is None:
+            return self.tensors
+        path = self._given(model_path)
+        status = path.stat()
+        return _digest_of(path.resolve(), status.st_size, status.st_mtime_ns)
 
     def find(self, model_path: str | None = None) -> Path:
         """Give the file: at ``model_path``, else in the model folder, else fetched into it.
@@ -162,6 +167,11 @@ class KnownWeights:
             said = "; ".join(f"{what}: {listed(keys, 4)}" for what, keys in problems.items() if keys)
             raise WeightsError(f"{self.name}: the weights in {str(path)!r} do not fit its architecture: {said}")
         return state
+
+
+@functools.lru_cache(maxsize=16)
+def _digest_of(path: Path, size: int, mtime_ns: int) -> str:
+    return tensor_digest(read_tensors(path))
 
 
 def _linear(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:

@@ -481,3 +481,15 @@ def test_shards_are_told_apart_by_what_identifies_them() -> None:
     changed = dataclasses.replace(shard, parquet_stamp="5-2")
     assert changed.token == shard.token
     assert changed.metadata_token != shard.metadata_token
+
+
+@pytest.mark.shared
+def test_photos(shared: Path) -> None:
+    """Real shards: every member of every tar is in a sample, at the place where tarfile finds it."""
+    for shard in find_shards(shared / "data" / "photos"):
+        table = index(Path(shard.url))
+        assert not reasons(table)
+        ours = {(m["name"], m["offset"], m["size"]) for members in table["_members"].to_pylist() for m in members}
+        with tarfile.open(shard.url) as tar:
+            assert ours == {(info.name, info.offset_data, info.size) for info in tar}
+        assert counts(table) == {"samples": len(table), "parquet_rows": len(table)}

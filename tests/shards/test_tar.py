@@ -205,6 +205,15 @@ def test_kinds_of_members() -> None:
     assert damage == ""
 
 
+def test_a_long_name_is_no_folder_for_being_cut_at_a_slash() -> None:
+    """The header itself holds the first 100 letters, which may end in one."""
+    name = "d" * 99 + "/a.jpg"
+    block = patched(header("x"), 0, name[:100].encode())
+    for kind in (tarfile.REGTYPE, tarfile.AREGTYPE):
+        members, _ = walked(pax({"path": name}) + patched(block, 156, kind))
+        assert [(member.name, member.kind, member.verbatim) for member in members] == [(name, FILE, True)]
+
+
 def test_old_gnu_sparse_headers_go_on_in_blocks_of_their_own() -> None:
     """A sparse file is skipped with all its maps."""
     first = patched(patched(header("sparse.jpg", 512), 156, b"S"), 482, b"\1")
@@ -231,6 +240,13 @@ def test_pax_records_override_name_and_size() -> None:
         ("dir/ünï.jpg", 3, 0),
         ("b.jpg", 0, 2048),
     ]
+
+
+def test_a_global_header_between_a_member_and_its_own_costs_the_copy() -> None:
+    """What belongs to the member is then not in one piece."""
+    data = pax({"path": "real.jpg"}) + pax({"comment": "a"}, b"g") + pax({"comment": "b"}, b"g") + header("x")
+    (member,), _ = walked(data)
+    assert (member.name, member.verbatim) == ("real.jpg", False)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,19 @@ from hypothesis import strategies as st
 from imagecurate.errors import ParameterError
 from imagecurate.shards.types import column_of, common_type, converted, json_text, json_type, plain_type, stated_type
 
-KINDS = st.sampled_from(
-    [pa.null(), pa.bool_(), pa.int8(), pa.int64(), pa.uint8(), pa.uint64(), pa.float32(), pa.float64(), pa.string()]
-    + list(map(pa.list_, (pa.int8(), pa.float64())))
-    + [pa.timestamp("s"), pa.timestamp("us"), pa.struct([("a", pa.int8())])]
-)
+SCALARS = [
+    pa.null(),
+    pa.bool_(),
+    pa.int8(),
+    pa.int64(),
+    pa.uint8(),
+    pa.uint64(),
+    pa.float32(),
+    pa.float64(),
+    pa.string(),
+]
+NESTED = [pa.list_(pa.int8()), pa.list_(pa.float64()), pa.struct([("a", pa.int8())])]
+KINDS = st.sampled_from([*SCALARS, *NESTED, pa.timestamp("s"), pa.timestamp("us")])
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
 
 

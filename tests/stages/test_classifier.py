@@ -68,7 +68,7 @@ def test_columns() -> None:
 def test_another_width() -> None:
     """Named: the classifier, both lengths, the column; the hint where the model is known."""
     with pytest.raises(
-        StageError, match="Mean expects embeddings of length 4, but column 'image_embedding' has length 5$"
+        StageError, match=r"Mean expects embeddings of length 4, but column 'image_embedding' has length 5$"
     ):
         score(Mean(), np.zeros((2, 5), np.float32))
     message = (

@@ -206,7 +206,7 @@ def test_parameters_are_checked() -> None:
         Tiny(batchsize=3)
     with pytest.raises(ParameterError, match="image_embedding_column=''"):
         Tiny(image_embedding_column="")
-    with pytest.raises(WeightsError, match="Tiny: cannot read weights from '/nowhere/x.pth': there is no such file"):
+    with pytest.raises(WeightsError, match=r"Tiny: cannot read weights from '/nowhere/x.pth': there is no such file"):
         Tiny(checkpoint_path="/nowhere/x.pth")
     with pytest.raises(TypeError, match="abstract"):
         ImageEmbedder()  # type: ignore[abstract]

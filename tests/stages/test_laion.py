@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def layered(folder: Path, known_file: str) -> torch.nn.Module:
     linear = torch.nn.Linear
     if known_file == AESTHETIC.file:
         widths = [768, 1024, 128, 64, 16, 1]
-        model = torch.nn.Sequential(*(linear(*pair) for pair in zip(widths, widths[1:], strict=False)))
+        model = torch.nn.Sequential(*(linear(*pair) for pair in itertools.pairwise(widths)))
         names = [f"layers.{number}" for number in (0, 2, 4, 6, 7)]
     else:
         relu = torch.nn.ReLU

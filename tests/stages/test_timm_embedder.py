@@ -79,7 +79,7 @@ def test_a_missing_checkpoint_is_told_when_the_stage_is_made(tmp_path: Path) -> 
 
 
 def test_embedding_equals_timm(pictures: list[NDArray[np.uint8]], tmp_path: Path) -> None:
-    """timm's own transform on Pillow and timm's features, from the same file."""
+    """The transform of timm on Pillow, and its features, from the same file."""
     torch.manual_seed(7)
     model = timm.create_model("test_vit").eval()
     torch.save(model.state_dict(), tmp_path / "vit.pth")

@@ -136,13 +136,13 @@ def test_what_is_not_right_leaves_nothing(
 def test_a_silent_server_is_given_up(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that accepts and says nothing does not hang the run."""
     monkeypatch.setattr(module, "TIMEOUT_S", 0.2)
-    with pytest.raises(WeightsError, match="cannot fetch .*timed out"):
+    with pytest.raises(WeightsError, match=r"cannot fetch .*timed out"):
         fetch(f"{address}/silent", tmp_path / "weights", max_bytes=100, verify=anything)
 
 
 def test_nobody_there(tmp_path: Path) -> None:
     """A refused connection is an error of ours that names the address."""
-    with pytest.raises(WeightsError, match="cannot fetch http://127.0.0.1:9/x: .*refused"):
+    with pytest.raises(WeightsError, match=r"cannot fetch http://127.0.0.1:9/x: .*refused"):
         fetch("http://127.0.0.1:9/x", tmp_path / "weights", max_bytes=100, verify=anything)
 
 

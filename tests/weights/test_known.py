@@ -89,11 +89,11 @@ def test_not_there_says_what_to_do(published: KnownWeights, models: Path) -> Non
     """No file, no network: where it was looked for, and the three ways out."""
     gone = dataclasses.replace(published, url="http://127.0.0.1:9/gone")
     with pytest.raises(
-        WeightsError, match="Toy: its weights are not in .*models' and could not be fetched: cannot fetch"
+        WeightsError, match=r"Toy: its weights are not in .*models' and could not be fetched: cannot fetch"
     ):
         gone.load()
     with pytest.raises(
-        WeightsError, match="Hint: put toy.pth there, name its folder in .IMAGECURATE_MODELS, or give model_path="
+        WeightsError, match=r"Hint: put toy.pth there, name its folder in .IMAGECURATE_MODELS, or give model_path="
     ):
         gone.load()
     assert list(models.iterdir()) == []
@@ -125,9 +125,9 @@ def test_a_given_path_is_a_file_or_its_folder(published: KnownWeights, tmp_path:
     gone = dataclasses.replace(published, url="http://127.0.0.1:9/gone")
     assert gone.find(str(site)) == gone.find(str(site / "toy.pth")) == site / "toy.pth"
     assert gone.digest(str(site)) == gone.digest() == tensor_digest(gone.load(str(site)))
-    with pytest.raises(WeightsError, match="Toy: cannot read weights from .*models.*: there is no such file"):
+    with pytest.raises(WeightsError, match=r"Toy: cannot read weights from .*models.*: there is no such file"):
         gone.load(str(tmp_path / "models"))
-    with pytest.raises(WeightsError, match="empty/toy.pth"):
+    with pytest.raises(WeightsError, match=r"empty/toy.pth"):
         (tmp_path / "empty").mkdir()
         gone.load(str(tmp_path / "empty"))
 
@@ -181,7 +181,7 @@ def test_a_damaged_value_is_refused(tmp_path: Path, place: int) -> None:
     damaged = bytearray(path.read_bytes())
     damaged[damaged.index(STATE["layers.0.weight"].numpy().tobytes()) + place] ^= 0xFF
     path.write_bytes(damaged)
-    with pytest.raises(WeightsError, match="cannot read weights from .*: 'state/data/0' in it is damaged"):
+    with pytest.raises(WeightsError, match=r"cannot read weights from .*: 'state/data/0' in it is damaged"):
         read_tensors(path)
 
 

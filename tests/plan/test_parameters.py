@@ -13,10 +13,9 @@ from pydantic import Field
 
 from imagecurate.errors import ParameterError
 from imagecurate.plan.stage import ColumnStage
-from imagecurate.stages.parameters import OwnFirst
 
 
-class Base(ColumnStage, metaclass=OwnFirst):
+class Base(ColumnStage):
     """Made to be subclassed."""
 
     size: ClassVar[int]

@@ -1,4 +1,4 @@
-"""How the parameters of a stage base class look to whoever subclasses it.
+"""How the parameters of a stage look to whoever subclasses it.
 
 pydantic asks for an annotation where a subclass gives an inherited parameter another default, and puts inherited
 parameters before the subclass's own.  Here the first is optional, and a subclass's own parameters come first, so that
@@ -17,7 +17,7 @@ __all__ = ["OwnFirst"]
 
 
 class OwnFirst(ModelMetaclass):
-    """Metaclass of stage classes that are made to be subclassed."""
+    """Metaclass of stages."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> Any:
         inherited = [field for base in bases for field in getattr(base, "model_fields", {})]
