@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 __all__ = [
     "ColumnExistsError",
@@ -58,7 +59,7 @@ class ImageCurateError(Exception):
     """Base of every error that imagecurate raises on purpose."""
 
     @classmethod
-    def because(cls, message: str, hint: str | None = None) -> ImageCurateError:
+    def because(cls, message: str, hint: str | None = None) -> Self:
         """Make an error of this class from one sentence and, where there is one, the thing to type."""
         return cls(with_hint(message, hint))
 
@@ -74,7 +75,7 @@ class ColumnNotFoundError(ImageCurateError, KeyError):
         return str(self.args[0]) if self.args else ""  # KeyError would print the repr
 
     @classmethod
-    def among(cls, missing: str, available: Iterable[str], hint: str | None = None) -> ColumnNotFoundError:
+    def among(cls, missing: str, available: Iterable[str], hint: str | None = None) -> Self:
         """Name the missing column, those that exist, and the likely near miss."""
         names = list(available)
         guess = near_miss(missing, names)
@@ -115,7 +116,7 @@ class MissingDependencyError(ImageCurateError, ImportError):
     """A feature needs a package that is not installed; the message holds the exact command."""
 
     @classmethod
-    def for_feature(cls, feature: str, package: str, extra: str) -> MissingDependencyError:
+    def for_feature(cls, feature: str, package: str, extra: str) -> Self:
         """Say what needs which package and how to install it."""
         return cls(
             with_hint(f"{feature} needs {package}, which is not installed", f"pip install 'imagecurate[{extra}]'")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from s3 import Requests, server
 
 # No timed assertions, and the same cases in every run: a failure can be repeated.
 settings.register_profile("imagecurate", deadline=None, derandomize=True, max_examples=50, database=None)
@@ -19,6 +22,13 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("the shared data sets are not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[tuple[Any, dict[str, Any], Requests]]:
+    """A client for an S3 server with one bucket, storage options for it, and its requests."""
+    with server() as running:
+        yield running
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def _from_wide(part: Any, low: float, high: float) -> Any:
         grey = (values >> int(high).bit_length() - 8).astype(np.uint8)
     else:
         finite = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
-        grey = ((finite - low) * (255 / ((high - low) or 1.0)) + 0.5).astype(np.uint8)
+        grey = ((finite - low) * 255 / ((high - low) or 1.0) + 0.5).astype(np.uint8)
     key = part.info.get("transparency")
     if isinstance(key, int):
         grey[values == key] = 255

@@ -4,72 +4,24 @@ from __future__ import annotations
 
 import functools
 import http.server
-import logging
 import os
 import random
 import tarfile
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import boto3
 import fsspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from making import img2dataset_shard, tar_bytes, write_folder
-from moto.server import ThreadedMotoServer
+from s3 import BUCKET, Requests, upload
 
 from imagecurate.errors import ShardError
 from imagecurate.shards import Shard, discover_schema, find_shards, index_shard, open_shard
 from imagecurate.shards.sources import MAX_GAP, MAX_JOINED, LocalSource, join_ranges
-
-BUCKET = "shards"
-
-
-class Requests(logging.Handler):
-    """Collects what a server logs of its requests."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-    def of(self, method: str, path: str) -> list[str]:
-        return [line for line in self.lines if f"{method} /{BUCKET}{path} " in line]
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[tuple[Any, dict[str, Any], Requests]]:
-    """A client for an S3 server with one bucket, storage options for it, and its requests."""
-    requests = Requests()
-    log = logging.getLogger("werkzeug")
-    log.addHandler(requests)
-    level = log.level
-    log.setLevel(logging.INFO)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **credentials)
-    client.create_bucket(Bucket=BUCKET)
-    options = {"key": "test", "secret": "test", "client_kwargs": {"endpoint_url": endpoint, "region_name": "us-east-1"}}
-    yield client, options, requests
-    client.close()
-    server.stop()
-    log.removeHandler(requests)
-    log.setLevel(level)
-
-
-def upload(client: Any, folder: Path, prefix: str) -> None:
-    """Put the files of a folder into the bucket."""
-    for path in sorted(folder.iterdir()):
-        client.put_object(Bucket=BUCKET, Key=f"{prefix}/{path.name}", Body=path.read_bytes())
 
 
 def test_a_local_file(tmp_path: Path) -> None:
