@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import io
 import os
+import random
 import shutil
 import statistics
 import tarfile
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -60,8 +62,8 @@ def measure(scratch: Path, gigabytes: float, rounds: int) -> None:
     samples = len(dataset)
     index_s = time.perf_counter() - began
 
-    def ours(digest: str = "xxh3_128") -> int:
-        dataset.to_webdataset(out, samples_per_shard=SAMPLES_PER_SHARD, digest=digest, progress=False)  # type: ignore[arg-type]
+    def ours(digest: Literal["xxh3_128", "sha256"] = "xxh3_128") -> int:
+        dataset.to_webdataset(out, samples_per_shard=SAMPLES_PER_SHARD, digest=digest, progress=False)
         return written(out)
 
     def peer() -> int:
@@ -90,10 +92,12 @@ def measure(scratch: Path, gigabytes: float, rounds: int) -> None:
         "shutil.copyfile, one process": copy,
     }
     speeds: dict[str, list[float]] = {name: [] for name in runs}
+    shuffled = random.Random(0)
     for number in range(rounds + 1):
-        for name, run in runs.items():
+        for name, run in shuffled.sample(list(runs.items()), len(runs)):
             shutil.rmtree(out, ignore_errors=True)
             os.sync()  # what the last run left to write is not this one's to pay
+            time.sleep(1.0)
             began = time.perf_counter()
             count = run()
             if number:  # the first round warms up
@@ -132,7 +136,7 @@ def write_input(folder: Path, gigabytes: float) -> None:
     pictures = list(photographs()) if PHOTOS.is_dir() else list(noise())
     number = 0
     for shard in range(SHARDS):
-        keys = []
+        keys: list[str] = []
         with tarfile.open(folder / f"{shard:05d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
             while tar.offset < gigabytes * 1e9 / SHARDS:
                 keys.append(f"{shard:05d}{len(keys):05d}")
@@ -157,9 +161,9 @@ def photographs() -> Iterator[dict[str, bytes]]:
 
 def noise() -> Iterator[dict[str, bytes]]:
     """Samples of the sizes that photographs have."""
-    random = np.random.default_rng(0)
-    for size in random.lognormal(11.3, 0.6, 460).astype(int):
-        yield {"jpg": random.bytes(size), "txt": b"a caption", "json": b'{"width": 640}'}
+    generator = np.random.default_rng(0)
+    for size in generator.lognormal(11.3, 0.6, 460).astype(int):
+        yield {"jpg": generator.bytes(size), "txt": b"a caption", "json": b'{"width": 640}'}
 
 
 def check(tars: list[Path], out: Path) -> int:
@@ -186,7 +190,8 @@ def members(tars: list[Path]) -> dict[str, str]:
 def digest_seconds(folder: Path) -> dict[str, float]:
     """Seconds that each digest takes of the bytes of all tars, in pieces as the export hands them over."""
     seconds = {}
-    for name, digest in {"xxh3_128": xxhash.xxh3_128(), "sha256": hashlib.sha256()}.items():
+    digests: dict[str, Any] = {"xxh3_128": xxhash.xxh3_128(), "sha256": hashlib.sha256()}
+    for name, digest in digests.items():
         seconds[name] = 0.0
         buffer = memoryview(bytearray(128 << 10))
         for path in sorted(folder.glob("*.tar")):

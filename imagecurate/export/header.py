@@ -12,10 +12,17 @@ References
 from __future__ import annotations
 
 import zlib
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from imagecurate.shards.tar import BLOCK
 
-__all__ = ["RECORD", "header", "member_name", "padded", "tar_length"]
+__all__ = ["RECORD", "header", "header_lengths", "member_name", "padded", "tar_length"]
+
+#: A number, or many.
+Size = TypeVar("Size", int, NDArray[np.int64])
 
 #: A tar ends with zero blocks up to a multiple of this.
 RECORD = 10_240
@@ -28,7 +35,7 @@ _NO_PREFIX = bytes(BLOCK - 345)
 _NO_ORIGIN = bytes(_NAME_BYTES) + b"0000644\0" + 2 * b"0000000\0" + bytes(12) + b"00000000000\0" + bytes(BLOCK - 148)
 
 
-def padded(size: int) -> int:
+def padded(size: Size) -> Size:
     """Bytes that data of this size takes in a tar.
 
     >>> padded(0), padded(1), padded(512)
@@ -49,6 +56,15 @@ def tar_length(members: int) -> int:
 def member_name(name: str) -> bytes:
     """Bytes of a name in a header."""
     return name.encode("utf-8", "surrogateescape")
+
+
+def header_lengths(names: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bytes of the headers that ``header`` makes for names of so many bytes.
+
+    >>> header_lengths(np.array([100, 101])).tolist()
+    [512, 1536]
+    """
+    return np.where(names <= _NAME_BYTES, BLOCK, 2 * BLOCK + padded(names + 1))
 
 
 def header(name: bytes, size: int, origin: bytes | None = None) -> bytes:

@@ -51,16 +51,16 @@ def write_ledger(survivors: Survivors, folder: Folder, digest: str, threads: int
 
 def _fill(file: Any, tables: Iterator[pa.Table]) -> tuple[int, int]:
     """Write shards until there are enough rows; the numbers of both."""
-    taken = rows = 0
+    taken = rows = written = 0
     held: list[pa.Table] = []
     with pq.ParquetWriter(file, LEDGER_SCHEMA, compression="zstd") as writer:
         for table in tables:
             held.append(table.select(LEDGER_SCHEMA.names).cast(LEDGER_SCHEMA))
             taken += 1
             rows += len(table)
-            if sum(map(len, held)) >= ROW_GROUP:
+            if rows - written >= ROW_GROUP:
                 writer.write_table(pa.concat_tables(held), row_group_size=ROW_GROUP)
-                held = []
+                held, written = [], rows
             if rows >= ROWS_PER_FILE:
                 break
         if held:

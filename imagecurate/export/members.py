@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from imagecurate.export.header import header_lengths, padded
 from imagecurate.shards.tar import BLOCK
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ __all__ = ["AT_ONCE", "Integers", "Members", "Run", "members_of"]
 
 Integers: TypeAlias = NDArray[np.int64]
 Flags: TypeAlias = NDArray[np.bool_]
-
 
 #: Bytes in which members that get new headers are read together.
 AT_ONCE = 128 << 10
@@ -60,13 +60,13 @@ class Members:
     @property
     def ends(self) -> Integers:
         """Byte after the last block of each, in the input."""
-        return self.offset + padded_sizes(self.size)
+        return self.offset + padded(self.size)
 
     def lengths(self, growth: int) -> Integers:
         """Bytes that each takes in the output, header and padding included; edits add at most ``growth`` each."""
         names = pc.binary_length(self.names).to_numpy(zero_copy_only=False).astype(np.int64)
-        headers = np.where(names <= 100, BLOCK, 2 * BLOCK + padded_sizes(names + 1))
-        return np.where(self.fresh, headers, self.offset - self.start) + padded_sizes(self.size + growth * self.edited)
+        headers = np.where(self.fresh, header_lengths(names), self.offset - self.start)
+        return headers + padded(self.size + growth * self.edited)
 
     def runs(self) -> Iterator[Run]:
         """What is copied at once: members side by side in the input, with their headers, or all with new ones."""
@@ -97,7 +97,7 @@ def members_of(
 
     Parameters
     ----------
-    samples : pyarrow.ChunkedArray of MEMBERS_TYPE
+    samples : pyarrow.ChunkedArray
         The internal column MEMBERS.
     keys : sequence of str
         The keys of the samples.
@@ -124,11 +124,6 @@ def members_of(
         listed = names.to_pylist()
         for place in np.flatnonzero(renamed).tolist():
             listed[place] = naming.member(listed[place], exported[sample[place]])
-            edited[place] = naming.id_field is not None and listed[place].lower().endswith(".json")
+            edited[place] = naming.id_field is not None and listed[place].partition(".")[2].lower() == "json"
         names = pa.array(listed, pa.string())
     return Members(sample, names, start, offset, size, fresh, edited)
-
-
-def padded_sizes(sizes: Integers) -> Integers:
-    """Bytes that data of these sizes takes in a tar."""
-    return -(-sizes // BLOCK) * BLOCK

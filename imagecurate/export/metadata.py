@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagecurate.errors import ColumnNotFoundError, OutputError, ParameterError
-from imagecurate.export.folder import Folder, folder_at
+from imagecurate.export.folder import Folder
+from imagecurate.export.folder_at import folder_at
 from imagecurate.export.occupancy import check_not_input
 from imagecurate.export.tables import write_parquet
 from imagecurate.export.threads import in_order

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from imagecurate.export.folder import Folder
     from imagecurate.shards.shard import Shard
 
-__all__ = ["CLAIM", "MANIFEST", "check_foreign", "check_not_input", "finished"]
+__all__ = ["CLAIM", "MANIFEST", "RUN", "TIMINGS", "check_foreign", "check_not_input", "finished"]
 
+#: Files beside the shards: what is in the folder, what produced it, how long that took.
 MANIFEST = "manifest.json"
+RUN = "run.json"
+TIMINGS = "timings.json"
 #: Says whose export it is that lies unfinished in the folder.
 CLAIM = f"{WORK}/plan.json"
 
-_OF_AN_EXPORT = re.compile(r".*\.(?:tar|parquet|idx)|(?:manifest|run|timings)\.json")
+_OF_AN_EXPORT = re.compile(r".*\.(?:tar|parquet|idx)")
 
 
 def check_not_input(folders: Iterable[str], shards: Sequence[Shard]) -> None:
@@ -74,7 +77,7 @@ def finished(folder: Folder, path: str | os.PathLike[str], fingerprint: str) -> 
     if claim or manifest is None:
         return None
     whole = all(folder.size(name) == entry["bytes"] for name, entry in manifest["files"].items())
-    return dict(manifest) if whole else None
+    return manifest if whole else None
 
 
 def check_foreign(folder: Folder, path: str | os.PathLike[str], is_ours: Callable[[str], bool]) -> None:
@@ -85,7 +88,7 @@ def check_foreign(folder: Folder, path: str | os.PathLike[str], is_ours: Callabl
     OutputError
         There are.
     """
-    found = {name for name in folder.names() if _OF_AN_EXPORT.fullmatch(name)}
+    found = {name for name in folder.names() if _OF_AN_EXPORT.fullmatch(name) or name in (MANIFEST, RUN, TIMINGS)}
     found |= {f"ledger/{name}" for name in folder.names("ledger") if _OF_AN_EXPORT.fullmatch(name)}
     foreign = sorted(name for name in found if not is_ours(name))
     if foreign:

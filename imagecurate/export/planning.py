@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ from imagecurate.columns import KEY
 from imagecurate.errors import ColumnExistsError, ParameterError, listed
 from imagecurate.export.cut import Cut, cut_by_bytes, cut_by_samples
 from imagecurate.export.folder import DIGESTS
-from imagecurate.export.header import RECORD
 from imagecurate.export.keys import (
     Hashes,
     Naming,
@@ -31,7 +31,7 @@ from imagecurate.export.threads import in_order
 if TYPE_CHECKING:
     from imagecurate.export.survivors import Survivors
 
-__all__ = ["Options", "plan_export"]
+__all__ = ["Options", "plan_export", "whole_number"]
 
 
 @dataclass(frozen=True)
@@ -46,26 +46,37 @@ class Options:
     digest: str
 
     def check(self, columns: Mapping[str, pa.DataType]) -> None:
-        """Raise for values out of range and for a column that is taken.
+        """Raise for an unknown digest, and for a column that is taken.
 
         Raises
         ------
         ParameterError, ColumnExistsError
         """
-        numbers = {"samples_per_shard": self.samples_per_shard, "shard_digits": self.shard_digits}
-        for name, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ParameterError(f"{name} must be a whole number of at least 1, but is {value!r}")
-        if self.bytes_per_shard is not None and not self.bytes_per_shard >= RECORD:
-            raise ParameterError(
-                f"bytes_per_shard must be at least {RECORD}, the smallest tar, but is {self.bytes_per_shard!r}"
-            )
         if self.digest not in DIGESTS:
             raise ParameterError(f"digest must be one of {listed(DIGESTS)}, but is {self.digest!r}")
         if self.old_id_col is not None and self.old_id_col in columns:
             raise ColumnExistsError.because(
                 f"old_id_col={self.old_id_col!r} is a column of the dataset already", "name one that is not there yet"
             )
+
+
+def whole_number(name: str, value: object, least: int = 1) -> int:
+    """Give an argument as a plain integer.
+
+    Raises
+    ------
+    ParameterError
+        It is no whole number, or less than ``least``.
+
+    Examples
+    --------
+    >>> whole_number("samples_per_shard", np.int64(5))
+    5
+    """
+    number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
+    if number is None or number < least:
+        raise ParameterError(f"{name} must be a whole number of at least {least}, but is {value!r}")
+    return number
 
 
 def plan_export(survivors: Survivors, options: Options, threads: int, scratch: Path) -> tuple[Cut, Naming]:

@@ -62,15 +62,13 @@ def to_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n").encode()
 
 
-def read_json(folder: Folder, name: str) -> Any:
-    """A JSON file, or None where there is none that can be read: ours are whole or absent."""
-    data = folder.read(name)
-    if data is None:
-        return None
+def read_json(folder: Folder, name: str) -> dict[str, Any] | None:
+    """The object in a JSON file, or None where there is none that can be read: ours are whole or absent."""
     try:
-        return json.loads(data)
+        found = json.loads(folder.read(name) or b"null")
     except ValueError:
         return None
+    return found if isinstance(found, dict) else None
 
 
 class Manifest:

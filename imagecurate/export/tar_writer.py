@@ -87,24 +87,24 @@ class TarWriter:
             if not run.fresh:
                 positions[run.first : run.last] = members.offset[run.first : run.last] + (self.position - run.begin)
                 self._append(bytes_of, run.begin, run.end)
-            elif run.end - run.begin > AT_ONCE and not members.edited[run.first]:
+                continue
+            if run.end - run.begin > AT_ONCE and not members.edited[run.first]:  # one member, too large to be held
                 origin = read(bytes_of, run.begin, run.begin + BLOCK)
                 self._put(header(member_name(names[run.first]), run.end - run.begin - BLOCK, origin))
                 positions[run.first] = self.position
                 self._append(bytes_of, run.begin + BLOCK, run.end)
                 self._pad()
-            else:
-                data = read(bytes_of, run.begin, run.end)
-                for place in range(run.first, run.last):
-                    at = int(members.offset[place]) - run.begin
-                    body = data[at : at + int(members.size[place])]
-                    if members.edited[place]:
-                        body = edit(place, body)
-                    sizes[place] = len(body)
-                    self._put(header(member_name(names[place]), len(body), data[at - BLOCK : at]))
-                    positions[place] = self.position
-                    self._put(body)
-                    self._pad()
+                continue
+            data = read(bytes_of, run.begin, run.end)
+            for place in range(run.first, run.last):
+                at = int(members.offset[place]) - run.begin
+                body = data[at : at + int(members.size[place])]
+                if members.edited[place]:
+                    body = edit(place, body)
+                self._put(header(member_name(names[place]), len(body), data[at - BLOCK : at]))
+                positions[place], sizes[place] = self.position, len(body)
+                self._put(body)
+                self._pad()
         return positions, sizes
 
     def finish(self) -> None:

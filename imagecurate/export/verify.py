@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from imagecurate.errors import OutputError
-from imagecurate.export.folder import DIGESTS, folder_at
+from imagecurate.export.folder import DIGESTS
+from imagecurate.export.folder_at import folder_at
 from imagecurate.export.occupancy import MANIFEST
 from imagecurate.export.records import read_json
 from imagecurate.export.threads import in_order

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from imagecurate.columns import KEY
-from imagecurate.errors import OutputError, ParameterError
+from imagecurate.errors import OutputError
 from imagecurate.export.cut import Cut
-from imagecurate.export.folder import WORK, Folder, folder_at
+from imagecurate.export.folder import WORK, Folder
+from imagecurate.export.folder_at import folder_at
+from imagecurate.export.header import RECORD
 from imagecurate.export.keys import Naming, ToldApart
 from imagecurate.export.ledger import write_ledger
-from imagecurate.export.occupancy import CLAIM, MANIFEST, check_foreign, check_not_input, finished
-from imagecurate.export.planning import Options, plan_export
+from imagecurate.export.occupancy import CLAIM, MANIFEST, RUN, TIMINGS, check_foreign, check_not_input, finished
+from imagecurate.export.planning import Options, plan_export, whole_number
 from imagecurate.export.records import FileRecord, Manifest, Record, recorded, to_json
 from imagecurate.export.shard_writer import ShardWriter
 from imagecurate.export.survivors import MEMBERS
@@ -144,11 +146,16 @@ def to_webdataset(
     ShardError
         The input is not what it was when it was indexed.
     """
-    options = Options(samples_per_shard, bytes_per_shard, shard_digits, old_id_col, id_col, digest)
+    options = Options(
+        samples_per_shard=whole_number("samples_per_shard", samples_per_shard),
+        bytes_per_shard=None if bytes_per_shard is None else whole_number("bytes_per_shard", bytes_per_shard, RECORD),
+        shard_digits=whole_number("shard_digits", shard_digits),
+        old_id_col=old_id_col,
+        id_col=id_col,
+        digest=digest,
+    )
     options.check(survivors.columns)
-    threads = cores() if threads is None else threads
-    if threads < 1:
-        raise ParameterError(f"threads must be at least 1, but is {threads!r}")
+    threads = cores() if threads is None else whole_number("threads", threads)
     check_not_input([os.fspath(path)], survivors.shards)
     folder = folder_at(path, storage_options, durable=durable)
     export = _Export(survivors, options, folder, os.fspath(path), threads)
@@ -224,7 +231,7 @@ class _Export:
             with self._clock.measured("ledger"):
                 manifest.add(write_ledger(self._survivors, folder, digest, self._threads))
             export = asdict(self._options) | {"renamed": renamed}
-            run = folder.write("run.json", to_json({"export": export} | dict(run_record)), digest)
+            run = folder.write(RUN, to_json({"export": export} | dict(run_record)), digest)
             manifest.add([FileRecord.of(run, samples)])
             head = {
                 "format": FORMAT,
@@ -235,7 +242,7 @@ class _Export:
                 "renamed": renamed,
                 "digest": digest,
             }
-            folder.write("timings.json", to_json(self._clock.record()))
+            folder.write(TIMINGS, to_json(self._clock.record()))
             manifest.write(folder, MANIFEST, head)
         if renamed and isinstance(naming, ToldApart):
             _log.warning("%d samples share their keys with others and were told apart by source and shard", renamed)
@@ -264,10 +271,10 @@ class _Export:
         return write
 
     def _is_planned(self, name: str, shards: int) -> bool:
+        if name in (MANIFEST, RUN, TIMINGS) or name.startswith("ledger/"):
+            return True
         number = name.partition(".")[0]
-        if not number.isdecimal():
-            return True  # the ledger and the records, which are written again
-        return len(number) == self._options.shard_digits and int(number) < shards
+        return number.isdecimal() and len(number) == self._options.shard_digits and int(number) < shards
 
     def _summary(self, manifest: Mapping[str, Any], skipped: int) -> ExportSummary:
         counts = {name: manifest[name] for name in ("samples", "shards", "bytes", "renamed")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -19,7 +18,7 @@ from imagecurate.images.process import ONE_LARGE, DecoderProcess
 __all__ = ["Decoder"]
 
 #: Work, in pixels times scans, that a plain JPEG may cost in the calling thread, where nothing could end it: about two
-#: seconds.  Baseline files have one scan a component at most; ten is usual in progressive ones.
+#: seconds.  Baseline files have one scan; ten is usual in progressive ones.
 _MAX_INLINE_WORK = 300_000_000
 
 
@@ -45,7 +44,7 @@ class Decoder:
     def __init__(self, policy: DecodePolicy | None = None) -> None:
         self.policy = policy or DecodePolicy()
         self._idle: list[DecoderProcess] = []
-        self._end = weakref.finalize(self, _close_all, self._idle)
+        weakref.finalize(self, _close_all, self._idle)
 
     def decode(self, data: bytes | bytearray | memoryview) -> Decoded:
         """Decode one file.
@@ -120,7 +119,7 @@ class Decoder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

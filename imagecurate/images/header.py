@@ -75,7 +75,8 @@ def _walk(data: bytes) -> JpegHeader | None:
     is_plain = True
     frame = 0
     precision = height = width = components = 0
-    exif = xmp = -1
+    exif: tuple[int, int] | None = None
+    xmp: tuple[int, int] | None = None
     position = 2
     while True:
         if data[position] != 0xFF:
@@ -97,25 +98,25 @@ def _walk(data: bytes) -> JpegHeader | None:
             precision, height, width, components = _SIZE.unpack_from(data, body)
         elif marker == 0xE1:
             if data.startswith(b"Exif\0\0", body):
-                is_plain = is_plain and exif < 0  # Pillow joins several
-                exif = body + 6
-                exif_end = end
+                is_plain = is_plain and exif is None  # Pillow joins several
+                exif = (body + 6, end)
             elif data.startswith(_XMP, body):
-                xmp = body
-                xmp_end = end
+                xmp = (body, end)
         elif marker == 0xE2 and data.startswith(b"MPF\0", body):
             is_plain = False  # several pictures in one file
         position = end
     if not frame:
         return None
     orientation: int | None = None
-    if exif >= 0:
+    if exif is not None:
         try:
-            orientation = _exif_orientation(data, exif, exif_end)
+            orientation = _exif_orientation(data, *exif)
         except (ValueError, struct.error):
             is_plain = False
-    if orientation is None and xmp >= 0 and (match := _XMP_ORIENTATION.search(data, xmp, xmp_end)):
+    if orientation is None and xmp is not None and (match := _XMP_ORIENTATION.search(data, *xmp)):
         orientation = int(match[2])
+    # Where the first scan holds all of the picture, decoders stop after it; else they read as many as there are.
+    several = frame == _PROGRESSIVE or data[body] < components
     is_plain = is_plain and precision == 8 and components in (1, 3) and width > 0 and height > 0
     return JpegHeader(
         width=width,
@@ -124,7 +125,7 @@ def _walk(data: bytes) -> JpegHeader | None:
         precision=precision,
         orientation=orientation if orientation is not None and 1 <= orientation <= 8 else 1,
         # In coded data FF is always followed by 00 or a marker, so this counts at least every scan.
-        scans=data.count(_SOS, position) if frame == _PROGRESSIVE else components,
+        scans=data.count(_SOS, position) if several else 1,
         is_plain=is_plain,
     )
 
@@ -193,9 +194,8 @@ def format_of(data: bytes) -> str | None:
         return "webp"
     if data[4:8] == b"ftyp":
         return _BRANDS.get(data[8:12])
-    if b"<svg" in data[:512]:
-        return "svg"
-    return next((name for magic, name in _MAGIC if data.startswith(magic)), None)
+    known = next((name for magic, name in _MAGIC if data.startswith(magic)), None)
+    return "svg" if known is None and b"<svg" in data[:512] else known
 
 
 def ends_early(data: bytes) -> bool:

@@ -45,7 +45,6 @@ _FROM_THE_END = frozenset({3, 4, 7, 8})
 _ORIENTATION_TAG = 0x0112
 _BITS_PER_SAMPLE_TAG = 258
 
-
 #: How Pillow's sentences begin about files that are sound but of a kind that it does not read.
 _UNSUPPORTED_SENTENCE = re.compile("(?i)cannot handle|unsupported|unknown (pixel mode|data organization)")
 
@@ -103,8 +102,8 @@ def decode(
     """
     try:
         return _attempt(data, opened)
-    except PictureError as refused:
-        if not (accept_truncated and refused.info.get("is_truncated")):
+    except PictureError as error:
+        if not (accept_truncated and error.info.get("is_truncated")):
             raise
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
@@ -135,8 +134,8 @@ def _attempt(data: bytes, opened: Callable[[dict[str, Any]], None]) -> tuple[dic
             return info, strips
         except MemoryError:
             raise
-        except PictureError as refused:
-            raise PictureError(refused.args[0], info | refused.args[1]) from None
+        except PictureError as error:
+            raise PictureError(error.args[0], info | error.args[1]) from None
         except Exception as error:  # whatever a plugin raises about bytes that it does not like
             reason, is_truncated = _reason(data, info["format"], error, [str(warning.message) for warning in said])
             raise PictureError(reason, info | {"is_truncated": is_truncated}) from None

@@ -168,9 +168,14 @@ class Preprocessing:
         """
         import torch
 
-        scale = torch.tensor(self.std).mul_(255)
-        shift = torch.tensor(self.mean).mul_(255)
+        if isinstance(batch, np.ndarray) and not batch.flags.writeable:
+            batch = batch.copy()  # torch warns of read-only memory
         levels = torch.as_tensor(batch)
-        values = levels.to(torch.float32, copy=True)
-        values.sub_(shift.to(values.device)).div_(scale.to(values.device))
-        return values.permute(0, 3, 1, 2)
+        count, height, width, _ = levels.shape
+        # Mean and deviation are laid out for a whole row: broadcast over the last axis, of 3, takes six times as long.
+        deviation = torch.tensor(self.std, device=levels.device)
+        scale = (1 / (255 * deviation)).repeat(width)  # (width * 3,)
+        shift = (-torch.tensor(self.mean, device=levels.device) / deviation).repeat(width)
+        rows = levels.reshape(count * height, width * 3).to(torch.float32)
+        torch.addcmul(shift, rows, scale, out=rows)
+        return rows.view(count, height, width, 3).permute(0, 3, 1, 2)

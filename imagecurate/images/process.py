@@ -31,6 +31,8 @@ _START_TIMEOUT_S = 60
 # packages stand in for them.  The path is the caller's, so that an uninstalled checkout works.
 _BOOT = f"""
 import signal
+signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a caller that ignores or blocks it would hand that down
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
 signal.alarm({_START_TIMEOUT_S})
 import json, sys, types
 path, packages, policy = json.loads(sys.argv[1])
@@ -63,14 +65,18 @@ class DecoderProcess:
         here = Path(__file__).resolve().parent
         packages = [("imagecurate", str(here.parent)), ("imagecurate.images", str(here))]
         limits = (policy.max_pixels, policy.timeout_s, policy.accept_truncated)
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-W", "ignore", "-c", _BOOT, json.dumps([sys.path, packages, limits])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C is for the caller
-        )
+        boot = [sys.executable, "-P", "-W", "ignore", "-c", _BOOT]
+        try:
+            self._process = subprocess.Popen(
+                [*boot, json.dumps([[str(folder) for folder in sys.path], packages, limits])],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                start_new_session=True,  # Ctrl-C is for the caller
+            )
+        except OSError as error:  # too many processes or open files
+            raise StageError.because(f"the process that decodes pictures did not start: {error}") from error
         assert self._process.stdin is not None and self._process.stdout is not None
         self._requests: IO[bytes] = self._process.stdin
         self._answers = cast(io.BufferedReader, self._process.stdout)
@@ -139,7 +145,6 @@ class DecoderProcess:
         try:
             return self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            self._process.kill()
             return self.kill()
 
     def kill(self) -> int:

@@ -31,7 +31,7 @@ __all__ = [
 #: peak of memory.
 LARGE_PIXELS = 1 << 24
 #: Bytes that decoding a picture may take beside the file itself, and for each pixel that its header announces.  The
-#: greediest library, OpenJPEG, takes 19 for RGB; libwebp 12, libpng 4.
+#: greediest library, OpenJPEG, takes 19 for RGB; libwebp 16, libpng 4.
 MEMORY = 1 << 29
 MEMORY_A_PIXEL = 32
 #: The same before the header is read, for each pixel that it may announce: libwebp reserves two canvases.

@@ -16,7 +16,8 @@ from tar_survivors import TarSurvivors, tree
 
 from imagecurate.errors import OutputError
 from imagecurate.export import to_webdataset
-from imagecurate.export.folder import OutputFile, folder_at
+from imagecurate.export.folder import OutputFile
+from imagecurate.export.folder_at import folder_at
 
 #: Exports again and again in children of its own, which are killed: before the rename of the given number where that is
 #: odd, after it where it is even, and once after a while.  (A fork, because imports take longer than the exports.)

@@ -8,6 +8,8 @@ import hashlib
 import io
 import json
 import logging
+import os
+import random
 import subprocess
 import tarfile
 import tempfile
@@ -319,21 +321,63 @@ def test_ledger_files_hold_many_shards(tmp_path: Path, monkeypatch: pytest.Monke
     assert keys == [f"{number:09d}" for number in range(15)]
 
 
-@pytest.mark.parametrize("kind", [LocalSource, RangeSource])
-def test_other_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[ByteSource]) -> None:
-    """Shards that are fetched in ranges give the same bytes as those read in place, in bounded pieces."""
+class OpenFile(LocalSource):
+    """A source that can be read in place."""
 
-    class Remote(TarSurvivors):
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.descriptor = os.open(path, os.O_RDONLY)
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+        super().close()
+
+
+@pytest.mark.parametrize("way", ["in place", "in place, without preadv", "in ranges"])
+def test_ways_of_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Shards that are read in place give the same bytes as those fetched in ranges, some kilobytes at a time."""
+
+    class Survivors(TarSurvivors):
         def open(self, number: int) -> ByteSource:
             shard = self.shards[number]
-            return RangeSource(shard.url, shard.size) if kind is RangeSource else LocalSource(shard.url)
+            return RangeSource(shard.url, shard.size) if way == "in ranges" else OpenFile(shard.url)
 
     monkeypatch.setattr(reading, "AHEAD", 1000)
-    write_sources(tmp_path / "in")
+    monkeypatch.setattr(reading, "_PREADV", "without" not in way)
     paths = write_sources(tmp_path / "in").paths
     to_webdataset(TarSurvivors(paths), tmp_path / "expected", samples_per_shard=4)
-    to_webdataset(Remote(paths), tmp_path / "out", samples_per_shard=4)
+    to_webdataset(Survivors(paths), tmp_path / "out", samples_per_shard=4)
     assert tree(tmp_path / "out") == tree(tmp_path / "expected")
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_members_larger_than_any_buffer(tmp_path: Path, renamed: bool) -> None:
+    """Large members come out whole, with the headers they had and with new ones."""
+    data = {name: random.Random(name).randbytes(300_000 + len(name)) for name in ("1.jpg", "2.jpg", "2.f.npy", "3.jpg")}
+    for number in range(1 + renamed):
+        write_tar(tmp_path / f"in/{number:05d}.tar", data.items())
+    survivors = TarSurvivors.of(tmp_path / "in", keep=lambda source, shard, key: key != "1")
+    to_webdataset(survivors, tmp_path / "out", samples_per_shard=2)
+    for number in range(1 + renamed):
+        suffix = f"-default-{number:05d}" if renamed else ""
+        assert contents(tmp_path / f"out/{number:05d}.tar") == {
+            f"2{suffix}.jpg": data["2.jpg"], f"2{suffix}.f.npy": data["2.f.npy"], f"3{suffix}.jpg": data["3.jpg"]
+        }  # fmt: skip
+
+
+def test_only_the_samples_own_json_is_edited(tmp_path: Path) -> None:
+    """Other sidecars keep their bytes, whatever is in them; what is no JSON does too."""
+    members = [("a/7.JSON", b'{"key": "a/7"}'), ("a/7.meta.json", b'{"key": "a/7"}'), ("a/8.json", b"no json")]
+    write_tar(tmp_path / "in/00000.tar", members)
+    to_webdataset(TarSurvivors.of(tmp_path / "in"), tmp_path / "out", old_id_col="old")
+    assert exported(tmp_path / "out") == {
+        "000000000.JSON": b'{"key": "000000000"}',
+        "000000000.meta.json": b'{"key": "a/7"}',
+        "000000001.json": b"no json",
+    }
 
 
 def test_an_input_that_changed(tmp_path: Path) -> None:
@@ -354,11 +398,11 @@ def test_arguments_are_checked_first(tmp_path: Path) -> None:
     survivors, out = TarSurvivors.of(tmp_path / "in"), tmp_path / "out"
     with pytest.raises(ParameterError, match="samples_per_shard must be a whole number of at least 1, but is 0"):
         to_webdataset(survivors, out, samples_per_shard=0)
-    with pytest.raises(ParameterError, match="bytes_per_shard must be at least 10240"):
+    with pytest.raises(ParameterError, match="bytes_per_shard must be a whole number of at least 10240, but is 1000"):
         to_webdataset(survivors, out, bytes_per_shard=1000)
     with pytest.raises(ParameterError, match="digest must be one of xxh3_128, sha256, but is 'md5'"):
         to_webdataset(survivors, out, digest="md5")  # type: ignore[arg-type]
-    with pytest.raises(ParameterError, match="threads must be at least 1, but is 0"):
+    with pytest.raises(ParameterError, match="threads must be a whole number of at least 1, but is 0"):
         to_webdataset(survivors, out, threads=0)
     with pytest.raises(ColumnExistsError, match="old_id_col='caption' is a column of the dataset already"):
         to_webdataset(survivors, out, old_id_col="caption")

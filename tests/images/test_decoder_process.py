@@ -115,6 +115,13 @@ def test_a_broken_installation_is_no_fault_of_a_picture(monkeypatch):
         Decoder().decode(b"GIF89a")
 
 
+def test_a_process_that_cannot_be_made_is_no_fault_of_a_picture(monkeypatch):
+    """As where the system has no more of them."""
+    monkeypatch.setattr(sys, "executable", "/nonexistent")
+    with pytest.raises(StageError, match=r"did not start: .*No such file"):
+        Decoder().decode(b"GIF89a")
+
+
 def test_large_pictures_take_turns(encode):
     """Threads do not multiply the peak of memory."""
     data = large_file(encode)
@@ -150,6 +157,17 @@ def test_no_process_outlives_its_caller(ending):
 def _runs(pid: int) -> bool:
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
     return state.strip() != "" and not state.startswith("Z")  # nobody may have collected an orphan yet
+
+
+def test_a_caller_that_ignores_the_alarm_is_not_imitated(encode):
+    """Ignored and blocked signals are inherited, and would leave a hanging decoder alive."""
+    before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    try:
+        test_time_is_limited(encode)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_forked_caller_does_not_share_processes(make_picture, encode):

@@ -62,7 +62,7 @@ def test_a_picture_of_many_strips_is_turned_like_one_of_one(decoder, make_pictur
     """Pictures above a million pixels are converted in strips, which are put together in the right order."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encode(make_picture(1100, 2100), "PNG", exif=exif, compress_level=1)
+    data = encode(make_picture(1100, 1000), "PNG", exif=exif, compress_level=1)
     np.testing.assert_array_equal(decoder.decode(data).pixels, pillow(data))
 
 

@@ -56,6 +56,15 @@ def test_scans_are_counted_from_above(make_picture, encode):
     assert jpeg_header(data[:-2] + data[last:-2] * 50 + data[-2:]).scans == scans + 50
 
 
+def test_scans_of_a_baseline_file(make_picture, encode):
+    """One where it holds every component; else they are counted, as a bomb may have thousands."""
+    data = encode(make_picture(32, 32), "JPEG")
+    assert jpeg_header(data + b"\xff\xda" * 9).scans == 1
+    scan = data.index(b"\xff\xda")
+    single = data[:scan] + b"\xff\xda\0\x08\1\1\0\0\x3f\0" + data[scan + 14 : -2]
+    assert jpeg_header(single + b"\xff\xda" * 9).scans == 10
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("value", range(10))
 def test_exif_orientation(make_picture, encode, order, value):

@@ -1,0 +1,29 @@
+"""Which kind of folder a path or URL is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from imagecurate.export.folder import Folder
+from imagecurate.export.folder_local import LocalFolder
+from imagecurate.export.folder_remote import RemoteFolder
+from imagecurate.shards.remote import StorageOptions, local_path
+
+__all__ = ["folder_at"]
+
+
+def folder_at(path: str | os.PathLike[str], storage_options: StorageOptions = None, *, durable: bool = False) -> Folder:
+    """Give the folder at a local path or URL; nothing is made yet.
+
+    Parameters
+    ----------
+    path : str or path
+        Local path or any URL that fsspec can write to.
+    storage_options : mapping, optional
+        For fsspec.
+    durable : bool, default=False
+        Have a local file on the disk itself before it appears, so that it outlasts a power failure.
+    """
+    here = local_path(os.fspath(path))
+    return RemoteFolder(os.fspath(path), storage_options) if here is None else LocalFolder(Path(here), durable)
