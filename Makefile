@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 PINS := "dask==2026.7.1" "distributed==2026.7.1" "pandas<3.1"
 STAMP := $(VENV)/.ready
 
+# Without compiled files every start of Python compiles torch anew, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check format bench bench-env clean
 
 demo: $(STAMP)

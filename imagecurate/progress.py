@@ -53,7 +53,7 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif self._show and kind is None:
+        elif self._show and kind is None and self._total:  # an export that was there already writes nothing
             self._line()
 
     def block(self, stats: PassStats, share: float) -> None:
