@@ -2,6 +2,6 @@
 
 from imagecurate.store.files import ERROR, PART_ROWS, POSITION, StageFiles, Store, write_atomically
 from imagecurate.store.fingerprint import digest
-from imagecurate.store.values import StageValues
+from imagecurate.store.values import BlockValues, StageValues
 
-__all__ = ["ERROR", "PART_ROWS", "POSITION", "StageFiles", "StageValues", "Store", "digest", "write_atomically"]
+__all__ = ["ERROR", "PART_ROWS", "POSITION", "BlockValues", "StageFiles", "StageValues", "Store", "digest", "write_atomically"]

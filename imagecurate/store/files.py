@@ -44,29 +44,32 @@ class StoredShard(Protocol):
     def metadata_token(self) -> str: ...
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], Any], *, durable: bool = False) -> None:
     """Call ``write`` with a temporary path in the folder of ``path`` and rename the result.
 
-    A reader sees the old file or the whole new one.  There is no fsync: after a power loss a file without a footer
-    counts as missing and is computed again.
+    A reader sees the old file or the whole new one.  A file that is not durable may have lost its end after a power
+    loss: it counts as missing and is computed again, so that only what is not computed row by row needs to be durable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         write(temporary)
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_table(path: Path, table: pa.Table) -> None:
+def write_table(path: Path, table: pa.Table, *, durable: bool = False) -> None:
     """Write a table as parquet, atomically and the same bytes for the same rows."""
     vectors = any(pa.types.is_list(field.type) for field in table.schema)
     # Row groups let a block of vectors be read alone; a column of scores reads fastest as one.
     row_group = PART_ROWS if vectors else max(len(table), 1)
     # One chunk, or the pages would follow the history of the rows; no metadata, as pandas would choke on list columns.
     plain = table.combine_chunks().replace_schema_metadata(None)
-    write_atomically(path, lambda temporary: pq.write_table(plain, temporary, row_group_size=row_group))
+    write_atomically(path, lambda temporary: pq.write_table(plain, temporary, row_group_size=row_group), durable=durable)
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,13 @@ class StageFiles:
         token = shard.metadata_token if self.reads_metadata else shard.token
         return f"{self.folder}/{shard.source}/{shard.name}-{token}"
 
+    def has(self, shard: StoredShard) -> bool:
+        """True if the shard's file is there and whole."""
+        file = _open(self.path(shard))
+        if file is not None:
+            file.close()
+        return file is not None
+
     def part_path(self, shard: StoredShard, number: int) -> Path:
         """File of rows ``[number * PART_ROWS, (number + 1) * PART_ROWS)`` of a shard in work."""
         return Path(f"{self._stem(shard)}.part-{number:05d}.parquet")
@@ -98,46 +108,64 @@ class StageFiles:
             if os.path.exists(path):  # noqa: PTH110 - a tenth of the time of making a Path, and asked very often
                 yield Path(path)
 
-    def open(self, shard: StoredShard, count: int) -> tuple[list[pq.ParquetFile], bool]:
-        """Open what is there of a shard, and say whether all of it is in the one finished file."""
+    def open(self, shard: StoredShard, count: int) -> tuple[pq.ParquetFile | None, list[pa.Table]]:
+        """Give the finished file of a shard, open, and the rows of its parts; they repeat or extend the file's."""
         while True:
             parts = list(self.parts(shard, count))  # before the finished file: whoever finishes writes it first
+            finished = _open(self.path(shard))
             with suppress(FileNotFoundError):  # a part went while we looked, so the finished file is new: look again
-                found = [_open(self.path(shard), required=False), *(_open(path, required=True) for path in parts)]
-                return [file for file in found if file is not None], not parts
+                return finished, [rows for path in parts if (rows := _read(path)) is not None]
 
     def write_part(self, shard: StoredShard, number: int, table: pa.Table) -> None:
         """Add rows to a part."""
         path = self.part_path(shard, number)
         with suppress(FileNotFoundError):
-            earlier = _open(path, required=True)
+            earlier = _read(path)
             if earlier is not None:
-                # parquet gives the items of a list another field name than Arrow does, and writes it back
-                table = merge([earlier.read().cast(table.schema), table])
+                table = merge([earlier, table])
         write_table(path, table)
 
-    def finish(self, shard: StoredShard, table: pa.Table, count: int) -> None:
-        """Write all known rows of a shard as one file and remove its parts."""
-        write_table(self.path(shard), table)
-        for path in list(self.parts(shard, count)):
+    def finish(self, shard: StoredShard, tables: list[pa.Table], count: int, *, durable: bool = False) -> None:
+        """Write the rows of some tables, and all that the store has of the shard by now, as one file.
+
+        Parts that were taken in are removed.
+        """
+        parts = list(self.parts(shard, count))
+        finished, stored = self.open(shard, count)
+        if finished is not None:
+            stored.insert(0, finished.read())
+        write_table(self.path(shard), merge([*stored, *tables]), durable=durable)
+        for path in parts:
             path.unlink(missing_ok=True)
 
 
 def merge(tables: list[pa.Table]) -> pa.Table:
     """Unite rows by position, sorted; where a position repeats its rows are equal and one is kept."""
-    table = pa.concat_tables(tables)
+    # parquet gives the items of a list another field name than Arrow does, so all are cast to one of them
+    table = pa.concat_tables([each.select(tables[-1].schema.names).cast(tables[-1].schema) for each in tables])
     _, first = np.unique(table[POSITION].to_numpy(), return_index=True)
     return table.take(pa.array(first))
 
 
-def _open(path: Path, required: bool) -> pq.ParquetFile | None:
+def _open(path: Path) -> pq.ParquetFile | None:
     try:
         return pq.ParquetFile(path)
-    except FileNotFoundError:
-        if required:
-            raise
+    except (FileNotFoundError, pa.ArrowInvalid):  # not there, or without a footer: written during a power loss
         return None
-    except pa.ArrowInvalid:  # no footer: written during a power loss
+
+
+def _read(path: Path) -> pa.Table | None:
+    """The rows of a part, and the file closed: a long shard has more of them than a process may have open files.
+
+    Raises
+    ------
+    FileNotFoundError
+        It went since it was seen.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read()
+    except pa.ArrowInvalid:
         return None
 
 

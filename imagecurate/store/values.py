@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 
 import numpy as np
@@ -12,13 +11,14 @@ from numpy.typing import NDArray
 
 from imagecurate.store.files import ERROR, PART_ROWS, POSITION, StageFiles, StoredShard, merge
 
-__all__ = ["StageValues"]
+__all__ = ["BlockValues", "StageValues"]
 
 
 class StageValues:
     """What one stage has computed for the rows of one shard.
 
-    Columns are read from the store when they are first asked for, so that a filter on a score opens no embeddings.
+    Columns of the finished file are read when they are first asked for, so that a filter on a score opens no
+    embeddings.  Rows that are not in it, from parts or just computed, are held in memory.
 
     Parameters
     ----------
@@ -32,27 +32,26 @@ class StageValues:
     """
 
     def __init__(self, files: StageFiles, shard: StoredShard, count: int, schema: pa.Schema) -> None:
+        self.schema = pa.schema([pa.field(POSITION, pa.int64()), *schema])
         self._files = files
         self._shard = shard
         self._count = count
-        self._stored = _StoredColumns(files, shard, count, schema)
-        self._fresh = _with_position(schema).empty_table()
-        self._base = 0
-        self._tidy = self._stored.tidy
-        #: Row of each position, first in the stored rows, then in the fresh ones; -1 where not computed.
-        self._row = self._stored.row.copy()
-
-    def branch(self) -> StageValues:
-        """The same values for one block of rows, to add to without regard to other blocks."""
-        twin = copy.copy(self)
-        twin._row = self._row.copy()
-        twin._base = len(self._fresh)
-        return twin
-
-    @property
-    def fresh(self) -> pa.Table:
-        """Rows added since the store was read (or the branch was made), with their positions."""
-        return self._fresh.slice(self._base)
+        self._lock = threading.Lock()
+        self._finished, parts = files.open(shard, count)
+        self._columns: dict[str, pa.Array] = {}  # of the finished file
+        self._loose: list[pa.Table] = []
+        self._loose_columns: dict[str, pa.Array] = {}
+        #: Place of each position's row: in the finished file, behind that in the loose tables; -1 where not computed.
+        self._row = np.full(count, -1, dtype=np.int64)
+        if self._finished is not None:
+            positions = _positions(self._finished, count)
+            self._row[positions] = np.arange(len(positions))
+        self._stored = 0 if self._finished is None else self._finished.metadata.num_rows
+        self._without_errors = self._finished is None or _all_null(self._finished, ERROR)
+        for part in parts:
+            self.add(part)
+        self.has_parts = bool(parts)
+        self.has_fresh = False
 
     def known(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """True for each position whose row is computed."""
@@ -61,83 +60,117 @@ class StageValues:
     def column(self, name: str, positions: NDArray[np.int64]) -> pa.Array:
         """Values of a column at some positions; null where not computed."""
         rows = self._row[positions]
-        if len(rows) and rows.min() >= self._stored.count:
-            values, rows = _one_array(self._fresh[name]), rows - self._stored.count
-        elif len(self._fresh):
-            values = pa.concat_arrays([self._stored.column(name), _one_array(self._fresh[name])])
+        if not self._loose:
+            values = self._finished_column(name)
+        elif len(rows) and rows.min() >= self._stored:
+            values, rows = self._loose_column(name), rows - self._stored
         else:
-            values = self._stored.column(name)
-        if len(rows) == len(values) and np.array_equal(rows, np.arange(len(rows))):
-            return values
-        missing = rows < 0
-        return values.take(pa.array(rows, mask=missing) if missing.any() else pa.array(rows))
+            values = pa.concat_arrays([self._finished_column(name), self._loose_column(name)])
+        return _taken(values, rows)
 
     def failures(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.bool_], list[str]]:
         """Which of some positions the stage failed, and for each of those the reason."""
-        if self._stored.without_errors and not len(self._fresh):
+        if self._without_errors and not self._loose:
             return np.zeros(len(positions), np.bool_), []
-        errors = self.column(ERROR, positions)
-        return errors.is_valid().to_numpy(zero_copy_only=False), errors.drop_null().to_pylist()
+        return _split_errors(self.column(ERROR, positions))
 
     def add(self, rows: pa.Table) -> None:
         """Add rows that were just computed, with their positions."""
-        start = self._stored.count + len(self._fresh)
+        start = self._stored + sum(len(table) for table in self._loose)
         self._row[rows[POSITION].to_numpy()] = np.arange(start, start + len(rows))
-        self._fresh = pa.concat_tables([self._fresh, rows.select(self._fresh.schema.names).cast(self._fresh.schema)])
-        self._tidy = False
+        self._loose.append(rows.select(self.schema.names).cast(self.schema))
+        self._loose_columns.clear()
+        self.has_fresh = True
 
-    def write_parts(self) -> None:
-        """Write the fresh rows to the parts that their positions belong to."""
-        rows = self.fresh
+    def write_parts(self, rows: pa.Table) -> None:
+        """Write rows to the parts that their positions belong to."""
         numbers = rows[POSITION].to_numpy() // PART_ROWS
         for number in np.unique(numbers):
             self._files.write_part(self._shard, int(number), rows.filter(pa.array(numbers == number)))
 
     def finish(self) -> None:
-        """Bring everything known into one file, if it is not so already."""
-        if not self._tidy:
-            self._files.finish(self._shard, merge([*self._stored.tables(), self._fresh]), self._count)
-            self._tidy = True
+        """Bring everything known, here and by now in the store, into one file."""
+        self._files.finish(self._shard, self._loose, self._count)
+        self.has_parts = self.has_fresh = False
 
-    @property
-    def tidy(self) -> bool:
-        """True if everything known is in the store, in one file."""
-        return self._tidy
-
-
-class _StoredColumns:
-    """Columns in the files of one stage and shard, read when asked for and then kept."""
-
-    def __init__(self, files: StageFiles, shard: StoredShard, count: int, schema: pa.Schema) -> None:
-        self._files, self.tidy = files.open(shard, count)
-        self._schema = schema
-        self._table_schema = _with_position(schema)
-        self._columns: dict[str, pa.Array] = {}
-        self._lock = threading.Lock()
-        self.row = np.full(count, -1, dtype=np.int64)
-        self.count = 0
-        for file in self._files:
-            positions = _positions(file, count)
-            self.row[positions] = np.arange(self.count, self.count + len(positions))
-            self.count += len(positions)
-        self.without_errors = all(_all_null(file, ERROR) for file in self._files)
-
-    def column(self, name: str) -> pa.Array:
-        """All stored rows of a column, in the order of the files."""
+    def _finished_column(self, name: str) -> pa.Array:
+        kind = self.schema.field(name).type
+        if self._finished is None:
+            return pa.array([], kind)
         with self._lock:
             if name not in self._columns:
-                chunks = [chunk for file in self._files for chunk in file.read(columns=[name])[name].chunks]
-                kind = self._schema.field(name).type
-                self._columns[name] = pa.concat_arrays([c.cast(kind) for c in chunks]) if chunks else pa.array([], kind)
+                self._columns[name] = _one_array(self._finished.read(columns=[name])[name]).cast(kind)
             return self._columns[name]
 
-    def tables(self) -> list[pa.Table]:
-        """All stored rows with all columns."""
-        return [file.read().select(self._table_schema.names).cast(self._table_schema) for file in self._files]
+    def _loose_column(self, name: str) -> pa.Array:
+        with self._lock:
+            if name not in self._loose_columns:
+                self._loose_columns[name] = pa.concat_arrays([_one_array(table[name]) for table in self._loose])
+            return self._loose_columns[name]
 
 
-def _with_position(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([pa.field(POSITION, pa.int64()), *schema])
+class BlockValues:
+    """The same values for one block of rows, to add to without regard to other blocks.
+
+    Parameters
+    ----------
+    shared : StageValues
+        What was known when the block began; not changed meanwhile.
+    positions : array of int, sorted
+        The rows of the block.
+    """
+
+    def __init__(self, shared: StageValues, positions: NDArray[np.int64]) -> None:
+        self._shared = shared
+        self._positions = positions
+        self._row = np.full(len(positions), -1, dtype=np.int64)
+        self.fresh = shared.schema.empty_table()
+
+    def known(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """True for each position whose row is computed."""
+        return self._shared.known(positions) | (self._fresh_rows(positions) >= 0)
+
+    def column(self, name: str, positions: NDArray[np.int64]) -> pa.Array:
+        """Values of a column at some positions; null where not computed."""
+        rows = self._fresh_rows(positions)
+        here = rows >= 0
+        if here.all():
+            return _taken(_one_array(self.fresh[name]), rows)
+        if not here.any():
+            return self._shared.column(name, positions)
+        mixed = [_one_array(self.fresh[name]), self._shared.column(name, positions[~here])]
+        rows[~here] = len(self.fresh) + np.arange(np.count_nonzero(~here))
+        return pa.concat_arrays(mixed).take(pa.array(rows))
+
+    def failures(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.bool_], list[str]]:
+        """Which of some positions the stage failed, and for each of those the reason."""
+        return _split_errors(self.column(ERROR, positions))
+
+    def add(self, rows: pa.Table) -> None:
+        """Add rows that were just computed, with their positions."""
+        places = np.searchsorted(self._positions, rows[POSITION].to_numpy())
+        self._row[places] = np.arange(len(self.fresh), len(self.fresh) + len(rows))
+        self.fresh = pa.concat_tables([self.fresh, rows.select(self.fresh.schema.names).cast(self.fresh.schema)])
+
+    def save(self) -> None:
+        """Put the rows that were added into the store."""
+        if len(self.fresh):
+            self._shared.write_parts(self.fresh)
+
+    def _fresh_rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        rows: NDArray[np.int64] = self._row[np.searchsorted(self._positions, positions)]
+        return rows
+
+
+def _taken(values: pa.Array, rows: NDArray[np.int64]) -> pa.Array:
+    if len(rows) == len(values) and np.array_equal(rows, np.arange(len(rows))):
+        return values
+    missing = rows < 0
+    return values.take(pa.array(rows, mask=missing) if missing.any() else pa.array(rows))
+
+
+def _split_errors(errors: pa.Array) -> tuple[NDArray[np.bool_], list[str]]:
+    return errors.is_valid().to_numpy(zero_copy_only=False), errors.drop_null().to_pylist()
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import signal
@@ -15,7 +16,7 @@ from making import write_folder
 from tar_survivors import TarSurvivors, tree
 
 from imagecurate.errors import OutputError
-from imagecurate.export import to_webdataset
+from imagecurate.export import folder_local, to_webdataset
 from imagecurate.export.folder import OutputFile
 from imagecurate.export.folder_at import folder_at
 
@@ -24,7 +25,7 @@ from imagecurate.export.folder_at import folder_at
 PROGRAM = """
 import os, pathlib, signal, sys, time
 from tar_survivors import TarSurvivors
-from imagecurate.export import to_webdataset
+from imagecurate.export import folder_local, to_webdataset
 
 folder, out, renames, replace = *map(pathlib.Path, sys.argv[1:3]), 0, pathlib.Path.replace
 
@@ -129,6 +130,24 @@ def failing_after(count: int, error: OSError) -> object:
         return write(self, data)
 
     return failing
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EOPNOTSUPP])
+def test_room_is_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """A full disk says so before a shard is begun; a file system that cannot reserve room does without."""
+
+    def refuse(*arguments: int) -> int:
+        ctypes.set_errno(code)
+        return -1
+
+    monkeypatch.setattr(folder_local, "_fallocate", refuse)
+    write_folder(tmp_path / "in")
+    if code == errno.ENOSPC:
+        with pytest.raises(OutputError, match="no room is left where"):
+            to_webdataset(TarSurvivors.of(tmp_path / "in"), tmp_path / "out")
+        assert not (tmp_path / "out/00000.tar").exists()
+    else:
+        assert to_webdataset(TarSurvivors.of(tmp_path / "in"), tmp_path / "out").shards == 1
 
 
 @pytest.mark.parametrize("name", ["00000.tar", "old.parquet", "manifest.json", "ledger/00000.parquet", "7.idx"])

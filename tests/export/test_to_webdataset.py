@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import random
 import subprocess
 import tarfile
@@ -27,7 +26,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from imagecurate.errors import ColumnExistsError, OutputError, ParameterError, ShardError
 from imagecurate.export import reading, to_webdataset, verify
-from imagecurate.shards.sources import ByteSource, LocalSource, RangeSource
+from imagecurate.shards.sources import ByteSource, RangeSource
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 
@@ -321,35 +320,17 @@ def test_ledger_files_hold_many_shards(tmp_path: Path, monkeypatch: pytest.Monke
     assert keys == [f"{number:09d}" for number in range(15)]
 
 
-class OpenFile(LocalSource):
-    """A source that can be read in place."""
+def test_shards_that_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards fetched in ranges, some kilobytes at a time, give the same bytes as files read in place."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.descriptor = os.open(path, os.O_RDONLY)
-
-    def fileno(self) -> int:
-        return self.descriptor
-
-    def close(self) -> None:
-        os.close(self.descriptor)
-        super().close()
-
-
-@pytest.mark.parametrize("way", ["in place", "in place, without preadv", "in ranges"])
-def test_ways_of_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
-    """Shards that are read in place give the same bytes as those fetched in ranges, some kilobytes at a time."""
-
-    class Survivors(TarSurvivors):
+    class Remote(TarSurvivors):
         def open(self, number: int) -> ByteSource:
-            shard = self.shards[number]
-            return RangeSource(shard.url, shard.size) if way == "in ranges" else OpenFile(shard.url)
+            return RangeSource(self.shards[number].url, self.shards[number].size)
 
     monkeypatch.setattr(reading, "AHEAD", 1000)
-    monkeypatch.setattr(reading, "_PREADV", "without" not in way)
     paths = write_sources(tmp_path / "in").paths
     to_webdataset(TarSurvivors(paths), tmp_path / "expected", samples_per_shard=4)
-    to_webdataset(Survivors(paths), tmp_path / "out", samples_per_shard=4)
+    to_webdataset(Remote(paths), tmp_path / "out", samples_per_shard=4)
     assert tree(tmp_path / "out") == tree(tmp_path / "expected")
 
 
