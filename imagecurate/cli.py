@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from imagecurate._version import __version__
 from imagecurate.errors import ImageCurateError
+from imagecurate.shards.remote import read_whole
 
 __all__ = ["app", "main"]
 
@@ -26,7 +29,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 
 
 def main() -> None:
-    """Entry point of the console script.  Exit codes: 0 done, 1 the work failed, 2 wrong usage."""
+    """Entry point of the console script.  Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 stopped."""
     app()
 
 
@@ -62,19 +65,26 @@ def demo(
     debug: Debug = False,
 ) -> None:
     """Run the whole job on a small dataset made from photographs that ship with scikit-learn and scikit-image."""
-    from imagecurate.demo import make_demo
-
-    _guarded(lambda: _run(make_demo(folder), quiet), debug)
+    _guarded(lambda: _demo(folder, quiet), debug)
 
 
-def _guarded(work: object, debug: bool) -> None:
+def _guarded(work: Callable[[], None], debug: bool) -> None:
     try:
-        work()  # type: ignore[operator]
+        work()
     except ImageCurateError as error:
         if debug:
             raise
         typer.echo(f"imagecurate: {error}", err=True)
         raise typer.Exit(2 if isinstance(error, ValueError | KeyError) else 1) from None
+    except KeyboardInterrupt:
+        typer.echo("imagecurate: stopped; the same command goes on where it was", err=True)
+        raise typer.Exit(130) from None
+
+
+def _demo(folder: Path, quiet: bool) -> None:
+    from imagecurate.demo import make_demo
+
+    _run(make_demo(folder), quiet)
 
 
 def _run(file: Path, quiet: bool) -> None:
@@ -82,39 +92,40 @@ def _run(file: Path, quiet: bool) -> None:
 
     pipeline = Pipeline.from_yaml(file)
     dataset, summary = pipeline.run(progress=False if quiet else None)
-    stats = dataset.last_run
-    if quiet or stats is None:
+    if quiet:
         return
+    record = json.loads(read_whole(f"{pipeline.output.rstrip('/')}/run.json", pipeline.storage_options))
+    lines = []
+    if dataset.last_run is not None:
+        computed = ", ".join(f"{stage} {rows:,}" for stage, rows in dataset.last_run.computed.items()) or "nothing"
+        lines.append(f"decoded {dataset.last_run.decoded:,} images; computed {computed}")
+    lines += [f"noticed in the shards: {what} {count:,}" for what, count in _noticed(record)]
+    lines.append(f"wrote {summary.samples:,} samples in {summary.shards:,} shards to {pipeline.output}")
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 100)
-    console.print(_table(pipeline.output))
-    computed = ", ".join(f"{stage} {rows:,}" for stage, rows in stats.computed.items()) or "nothing"
-    console.print(f"decoded {stats.decoded:,} images; computed {computed}", highlight=False)
-    for what, count in sorted(_noticed(Path(pipeline.output)).items()):
-        console.print(f"noticed in the shards: {what.replace('_', ' ')} {count:,}", highlight=False)
-    console.print(
-        f"wrote {summary.samples:,} samples in {summary.shards:,} shards to {pipeline.output}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(_table(record))
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _noticed(output: Path) -> dict[str, int]:
+def _noticed(record: dict[str, Any]) -> list[tuple[str, int]]:
     """What was odd about the input beside its samples, as captions that differ; of no count that is always there."""
-    record = json.loads((output / "run.json").read_text(encoding="utf-8"))
-    return {name: n for name, n in record["inputs"]["noticed"].items() if n and name not in ("samples", "parquet_rows")}
+    noticed = record["inputs"]["noticed"].items()
+    return sorted((name.replace("_", " "), n) for name, n in noticed if n and name not in ("samples", "parquet_rows"))
 
 
-def _table(output: str) -> Table:
-    """Kept, dropped by reason, failed by reason, from the ledger that was written."""
-    import pyarrow.dataset as ds
-
-    ledger = ds.dataset(Path(output) / "ledger", format="parquet").to_table(columns=["status", "reason"])
-    groups = ledger.group_by(["status", "reason"]).aggregate([([], "count_all")]).to_pylist()
-    table = Table(title=f"{len(ledger):,} samples in", title_justify="left")
+def _table(record: dict[str, Any]) -> Table:
+    """Kept, dropped by reason, failed by reason, as the record of the run has them."""
+    table = Table(title=f"{record['samples']:,} samples in", title_justify="left")
     for heading in ("status", "reason"):
         table.add_column(heading)
     table.add_column("samples", justify="right")
-    order = {"kept": 0, "dropped": 1, "failed": 2}
-    for group in sorted(groups, key=lambda g: (order[g["status"]], -g["count_all"], g["reason"] or "")):
-        table.add_row(group["status"], group["reason"] or "", f"{group['count_all']:,}")
+    dropped = [(step["step"], step["dropped"]) for step in record["counts"]]
+    for status, reasons in (
+        ("kept", [("", record["kept"])]),
+        ("dropped", dropped),
+        ("failed", record["failed_by_reason"].items()),
+    ):
+        for reason, count in sorted(reasons, key=lambda each: -each[1]):
+            if count:
+                table.add_row(status, escape(reason), f"{count:,}")
     return table

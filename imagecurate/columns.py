@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["CAPTION", "KEY", "SAMPLE_ID", "SHARD", "SOURCE", "VECTOR", "matrix", "vectors"]
+__all__ = ["CAPTION", "KEY", "SAMPLE_ID", "SHARD", "SOURCE", "VECTOR", "matrix", "regular", "vectors"]
 
 SAMPLE_ID = "sample_id"
 KEY = "key"
@@ -112,3 +112,32 @@ def matrix(column: pa.Array) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         raise ValueError("a vector column holds vectors of different lengths")
     values = leaves.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
     return values.reshape(count, width), valid
+
+
+def regular(column: pa.Array) -> NDArray[np.bool_]:
+    """Tell which vectors of a column are whole and as long as most of them; null is.
+
+    Parameters
+    ----------
+    column : pyarrow.Array of list<float>
+
+    Returns
+    -------
+    array of shape (n,), bool
+
+    Examples
+    --------
+    >>> regular(pa.array([[1.0, 2.0], [3.0], None, [4.0, None], [5.0, 6.0]], VECTOR)).tolist()
+    [True, False, True, False, True]
+    """
+    lengths = column.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
+    valid = lengths >= 0
+    if not valid.any():
+        return np.ones(len(column), np.bool_)
+    values, counts = np.unique(lengths[valid], return_counts=True)
+    fine = np.asarray(~valid | (lengths == values[np.argmax(counts)]))
+    leaves = column.flatten()
+    if leaves.null_count:
+        owner = np.repeat(np.flatnonzero(valid), lengths[valid])
+        fine[owner[leaves.is_null().to_numpy(zero_copy_only=False)]] = False
+    return fine

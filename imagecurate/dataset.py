@@ -21,6 +21,7 @@ from imagecurate.frame import (
     ShardList,
     belongs_to,
     ledger_frame,
+    mask_token,
     metadata_frame,
     settle_mask,
     survivors_frame,
@@ -121,12 +122,16 @@ class ImageTextPairDataset:
             raise ParameterError(f"backend must be 'auto', 'pandas' or 'cudf', but is {backend!r}")
         if backend == "cudf":
             raise MissingDependencyError.for_feature("reading a dataset as cuDF", "cuDF", "cuda13")
+        if decode_policy is not None and not isinstance(decode_policy, DecodePolicy):
+            raise ParameterError.because(
+                f"decode_policy must be a DecodePolicy, but is {decode_policy!r}", "DecodePolicy(max_pixels=…)"
+            )
         options = dict(storage_options or {}) or None
         shards = ShardList(find_shards(path, storage_options=options, identity=shard_identity))
         input_schema = discover_schema(shards, id_col=id_col, metadata=metadata, schema=schema, storage_options=options)
         identity = [pa.field(name, pa.string()) for name in IDENTITY]
         inputs = pa.schema([*identity, *(pa.field(name, kind) for name, kind in input_schema.fields.items())])
-        plan = Plan(inputs, digest(input_schema.identity()), decode_policy or DecodePolicy())
+        plan = Plan(inputs, digest([input_schema.metadata, input_schema.id_col]), decode_policy or DecodePolicy())
         return cls(path, id_col, shards, Work(plan, input_schema, open_store(workdir, path), options))
 
     @property
@@ -155,6 +160,9 @@ class ImageTextPairDataset:
         """Number of input samples.  Indexes shards that nobody looked at yet; decodes nothing."""
         return sum(in_order(CountSamples(self._ready), self._shards))
 
+    def __bool__(self) -> bool:
+        return True  # ``if ds:`` must not index every shard to find out
+
     def __repr__(self) -> str:
         lines = [f"ImageTextPairDataset of {len(self._shards)} shards", f"  columns: {', '.join(self.columns)}"]
         lines += [f"  {kind}: {name}" for kind, name in step_names(self._plan)[1:]]
@@ -182,7 +190,7 @@ class ImageTextPairDataset:
             return self._with(plan=self._plan.with_filter(condition, name))
         self._check_mask(condition)
         survivors = survivors_frame(self._frame(), condition)
-        plan = self._plan.with_mask(survivors.expr._name, name)
+        plan = self._plan.with_mask(digest([self._plan.fingerprint, mask_token(condition)]), name)
         return self._with(plan=plan, survivors=(*self._survivors, survivors))
 
     def __getitem__(self, mask: Frame) -> ImageTextPairDataset:
@@ -229,6 +237,7 @@ class ImageTextPairDataset:
 
     def head(self, n: int = 5) -> pd.DataFrame:
         """The first ``n`` surviving rows; decodes no more pictures than that takes."""
+        _check_rows(n, "head")
         frames = [meta_frame(self._plan.schema)]
         for number in range(len(self._shards)):
             if n <= 0:
@@ -242,14 +251,17 @@ class ImageTextPairDataset:
 
         Fewer rows survive: all of them, in random order.
         """
+        _check_rows(n, "sample")
+        _check_rows(seed, "seed")
         self._settle()
         return sample_rows(self._ready, self._shards, n, seed)
 
     def ledger(self) -> Frame:
         """Dask dataframe with one row for each input sample: kept, dropped or failed, and why.
 
-        Columns ``sample_id, source, shard, key, status, reason, detail``; lazy.  The first event in plan order decides.
-        ``reason`` is the filter's name or what failed; ``detail`` is ``"null"`` where a filter had no value.
+        Columns ``sample_id, source, shard, key, status, reason, detail``; lazy, but for the rows of raw masks, which
+        are computed now.  The first event in plan order decides.  ``reason`` is the filter's name or what failed;
+        ``detail`` is ``"null"`` where a filter had no value.
         """
         self._settle()
         return ledger_frame(self._ready, self._shards)
@@ -352,7 +364,7 @@ class ImageTextPairDataset:
             return self._with(plan=self._plan.with_stage(stage))
         rows = digest([self._plan.fingerprint, self._shards.token])
         dataset = self._with(plan=self._plan.with_stage(stage, rows))
-        self._settle()
+        self._run(f"computing what {type(stage).__name__} reads", None)
         run_dataset_stage(self._ready, dataset._ready, stage, self._shards)
         return dataset
 
@@ -369,15 +381,16 @@ class ImageTextPairDataset:
     def _check_mask(self, mask: Frame) -> None:
         if not hasattr(mask, "expr") or getattr(mask, "ndim", 0) != 1:
             raise MaskError.because(
-                f"a mask must be a Dask series of booleans, but got {type(mask).__name__}",
-                'build it from the dataset, as in ds[ds.metadata["width"] >= 256]',
+                f"a filter is an expression or a mask (a Dask series of booleans), but got {type(mask).__name__}",
+                "write ds.filter('width >= 256') or ds[ds.metadata['width'] >= 256]",
             )
         if not pd.api.types.is_bool_dtype(mask.dtype):
             raise MaskError.because(f"a mask must be boolean, but is of type {mask.dtype}", "compare it with something")
         if not belongs_to(mask, self._shards):
             raise MaskError.because(
                 "the mask was not built from this dataset's metadata, so its rows cannot be told",
-                "build it from ds.metadata without persist() or repartition(), or write the filter as an expression",
+                "build it from ds.metadata without moving its rows (persist, reset_index, sort, partitions[...]), or "
+                "write the filter as an expression",
             )
 
     def _settle(self) -> None:
@@ -394,7 +407,7 @@ class ImageTextPairDataset:
             run = RunShard(self._ready, None if remote else bar.block)
             for shard_counts, stats in in_order(run, self._shards):
                 counts.add(shard_counts)
-                bar.shard(stats, blocks_counted=not remote)
+                bar.shard(stats)
         self.last_run = bar.stats
         return counts
 
@@ -415,6 +428,11 @@ class ImageTextPairDataset:
 
 
 read_webdataset = ImageTextPairDataset.from_webdataset
+
+
+def _check_rows(number: Any, what: str) -> None:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise ParameterError(f"{what} takes a whole number of at least 0, but got {number!r}")
 
 
 def _waterfall(plan: Plan, counts: StepCounts) -> pd.DataFrame:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import os
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from imagecurate.errors import MissingDependencyError
 
@@ -35,10 +40,10 @@ _SKIMAGE = {
 }
 
 _PIPELINE = """\
-# Made by `imagecurate demo`; run it again with `imagecurate run {folder}/curate.yaml`.
-input: {folder}/shards
-output: {folder}/curated
-workdir: {folder}/work
+# Made by `imagecurate demo`; to run it again, give this file to `imagecurate run` in the folder where you made it.
+input: {shards}
+output: {output}
+workdir: {workdir}
 stages:
   - Filter: {{expr: caption is not null, name: caption}}
   - ThumbnailEmbedder            # needs no weights; a real run would use TimmImageEmbedder
@@ -69,6 +74,7 @@ def make_demo(folder: Path) -> Path:
     MissingDependencyError
         scikit-image is not installed.
     """
+    folder = Path(os.path.expanduser(folder))  # noqa: PTH111  # a ~ that is no user's home stays as it is
     shards = folder / "shards"
     shards.mkdir(parents=True, exist_ok=True)
     samples = list(_samples())
@@ -76,16 +82,25 @@ def make_demo(folder: Path) -> Path:
         path = shards / f"{number:05d}.tar"
         if path.exists():  # a second demo finds its shards unchanged, and so computes nothing
             continue
-        with tarfile.open(path, "w") as tar:
+        unfinished = path.with_suffix(".part")
+        with tarfile.open(unfinished, "w") as tar:
             for key, members in enumerate(samples):
                 if key % _SHARDS == number:
                     for extension, data in members.items():
                         entry = tarfile.TarInfo(f"{key:06d}.{extension}")
                         entry.size = len(data)
                         tar.addfile(entry, io.BytesIO(data))
+        unfinished.replace(path)
     pipeline = folder / "curate.yaml"
-    pipeline.write_text(_PIPELINE.format(folder=folder.as_posix()), encoding="utf-8")
+    paths = {"shards": shards, "output": folder / "curated", "workdir": folder / "work"}
+    pipeline.write_text(_PIPELINE.format_map({name: _as_yaml(path) for name, path in paths.items()}), encoding="utf-8")
     return pipeline
+
+
+def _as_yaml(path: Path) -> str:
+    """A path in quotes: it may hold what means something to YAML."""
+    text: str = yaml.safe_dump(path.as_posix(), default_style='"', width=sys.maxsize)
+    return text.strip()
 
 
 def _samples() -> Iterator[dict[str, bytes]]:
@@ -127,7 +142,7 @@ def _sample(extension: str, image: bytes, caption: str, kind: str) -> dict[str, 
     return {extension: image, "txt": caption.encode(), "json": json.dumps({"kind": kind}).encode()}
 
 
-def _encoded(image: object, image_format: str, **options: int) -> bytes:
+def _encoded(image: Any, image_format: str, **options: int) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, image_format, **options)  # type: ignore[attr-defined]
+    image.save(buffer, image_format, **options)
     return buffer.getvalue()

@@ -17,17 +17,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from dask.base import tokenize
 from dask.dataframe.dask_expr import new_collection
 from dask.dataframe.dask_expr._expr import (
     Blockwise,
     Expr,
     Head,
     Index,
+    MaybeAlignPartitions,
     Projection,
+    ResetIndex,
     determine_column_projection,
 )
 from dask.dataframe.dask_expr._reductions import Len
-from dask.dataframe.dask_expr.io.io import FromMapProjectable
+from dask.dataframe.dask_expr._shuffle import SetIndexBlockwise
+from dask.dataframe.dask_expr.io.io import BlockwiseIO, FromMapProjectable
 
 from imagecurate.backend.cpu import meta_frame, to_frame
 from imagecurate.columns import Frame
@@ -38,10 +42,18 @@ from imagecurate.plan.shard_state import Work
 from imagecurate.shards import Shard
 from imagecurate.store import Store, digest, write_atomically
 
-__all__ = ["ShardList", "belongs_to", "ledger_frame", "metadata_frame", "settle_mask", "survivors_frame"]
+__all__ = [
+    "ShardList",
+    "belongs_to",
+    "ledger_frame",
+    "mask_token",
+    "metadata_frame",
+    "settle_mask",
+    "survivors_frame",
+]
 
 #: Internal column of one category: the shard that the rows belong to.  Dask prunes partitions, so the number of a
-#: partition says nothing; a category is there even where no row is.
+#: partition says nothing; a category is there even where no row is, as long as nothing replaces empty partitions.
 SHARD_RECORD = "_shard"
 
 
@@ -53,8 +65,12 @@ class ShardList(Sequence[Shard]):
 
     @functools.cached_property
     def token(self) -> str:
-        """Changes when any shard does."""
+        """Changes when any shard does, but not when all are moved."""
         return digest([(shard.source, shard.name, shard.metadata_token) for shard in self._shards])
+
+    @functools.cached_property
+    def _place(self) -> str:
+        return digest([shard.url for shard in self._shards])
 
     def __len__(self) -> int:
         return len(self._shards)
@@ -65,8 +81,9 @@ class ShardList(Sequence[Shard]):
     def __iter__(self) -> Iterator[Shard]:
         return iter(self._shards)
 
-    def __dask_tokenize__(self) -> str:
-        return self.token
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        # Dask takes expressions of one token for one and the same, so the place belongs to it.
+        return self.token, self._place
 
     def __repr__(self) -> str:
         return f"<{len(self)} shards>"
@@ -85,11 +102,11 @@ class ReadRows:
                 return self._frame(shard_pass, shard, columns, outcome.positions[outcome.alive])
             return self._frame(shard_pass, shard, columns, shard_pass.first(limit))
 
-    def of_rows(self, rows: Frame, columns: list[str], after: int) -> Frame:
-        """The same, of rows that are known to have passed the steps before ``after``."""
+    def of_rows(self, rows: Frame, columns: list[str], passed: int) -> Frame:
+        """The same, of rows that are known to have passed the steps before ``passed``."""
         shard = _shard_of(rows)
         with ShardPass(self.work, shard, self.work.plan.needed(columns)) as shard_pass:
-            outcome = shard_pass.run(rows.index.to_numpy(), after)
+            outcome = shard_pass.run(rows.index.to_numpy(), passed)
             return self._frame(shard_pass, shard, columns, outcome.positions[outcome.alive])
 
     def meta(self) -> Frame:
@@ -110,8 +127,8 @@ def _shard_of(rows: Frame) -> Shard:
     return Shard(**json.loads(rows[SHARD_RECORD].cat.categories[0]))
 
 
-def _read_rows(rows: Frame, reader: ReadRows, columns: list[str], after: int) -> Frame:
-    return reader.of_rows(rows, columns, after)
+def _read_rows(rows: Frame, reader: ReadRows, columns: list[str], passed: int) -> Frame:
+    return reader.of_rows(rows, columns, passed)
 
 
 class ShardFrame(FromMapProjectable):  # type: ignore[misc]
@@ -135,7 +152,7 @@ class ShardFrame(FromMapProjectable):  # type: ignore[misc]
 class RowsFrame(Blockwise):  # type: ignore[misc]
     """The rows that a raw mask left, with the columns that are asked for."""
 
-    _parameters = ["rows", "reader", "columns", "after"]  # noqa: RUF012 - the form Dask's expressions have
+    _parameters = ["rows", "reader", "columns", "passed"]  # noqa: RUF012 - the form Dask's expressions have
     operation = staticmethod(_read_rows)
 
     @property
@@ -157,7 +174,7 @@ class RowsFrame(Blockwise):  # type: ignore[misc]
         return None
 
 
-def metadata_frame(work: Work, shards: ShardList, survivors: Frame | None, after: int) -> Frame:
+def metadata_frame(work: Work, shards: ShardList, survivors: Frame | None, passed: int) -> Frame:
     """The rows that survive a plan, as a Dask dataframe with one partition a shard.
 
     Parameters
@@ -166,13 +183,13 @@ def metadata_frame(work: Work, shards: ShardList, survivors: Frame | None, after
     shards : ShardList
     survivors : Dask dataframe or None
         Rows that the last raw mask of the plan left; see ``survivors_frame``.
-    after : int
+    passed : int
         Number of the step behind that mask.
     """
     reader = ReadRows(work)
     columns = [*work.plan.schema, SHARD_RECORD]
     if survivors is not None:
-        return new_collection(RowsFrame(survivors.expr, reader, columns, after))
+        return new_collection(RowsFrame(survivors.expr, reader, columns, passed))
     meta = reader.meta()
     return new_collection(
         ShardFrame(reader, [shards], columns, [], {}, columns_arg_required=True, user_meta=meta, label="shards")
@@ -182,7 +199,8 @@ def metadata_frame(work: Work, shards: ShardList, survivors: Frame | None, after
 def survivors_frame(rows: Frame, mask: Frame) -> Frame:
     """The rows of a metadata frame that a mask keeps; rows that the mask lacks are dropped."""
     rows = rows[[SHARD_RECORD]]
-    return rows.map_partitions(_keep, mask, meta=rows._meta, align_dataframes=False)
+    # enforce_metadata would put the meta, which knows no shard, in the place of empty partitions
+    return rows.map_partitions(_keep, mask, meta=rows._meta, align_dataframes=False, enforce_metadata=False)
 
 
 def _keep(rows: Frame, mask: Frame) -> Frame:
@@ -191,19 +209,75 @@ def _keep(rows: Frame, mask: Frame) -> Frame:
 
 
 def belongs_to(mask: Frame, shards: ShardList) -> bool:
-    """True if every row that a mask speaks of comes from these shards, one partition each."""
-    sources = list(mask.expr.find_operations(ShardFrame))
-    same = all(frame.operand("iterables")[0].token == shards.token for frame in sources)
-    return bool(sources) and same and mask.npartitions == len(shards)
+    """True if every row that a mask speaks of comes from these shards and is where it was read.
+
+    So it must be made of frames over the shards, by operations that keep rows in their partitions under their index;
+    what is reduced to one number may be anything.
+    """
+    sources = 0
+    for expression in _of_rows(mask.expr):
+        if isinstance(expression, ShardFrame):
+            sources += expression.operand("iterables")[0].token == shards.token
+        elif not isinstance(expression, _KEEPING) or isinstance(expression, _MOVING):
+            return False
+    return sources > 0 and mask.npartitions == len(shards)
+
+
+#: Expressions that leave rows in their partitions, and those among them that give rows another index or other rows.
+_KEEPING = (Blockwise, MaybeAlignPartitions, ShardFrame)
+_MOVING = (ResetIndex, SetIndexBlockwise, BlockwiseIO)
+
+
+def _of_rows(expression: Expr) -> Iterator[Expr]:
+    """All expressions below one that have rows; not what is reduced to a number."""
+    if expression.ndim > 0:
+        yield expression
+        for part in expression.dependencies():
+            yield from _of_rows(part)
+
+
+def mask_token(mask: Frame) -> str:
+    """Name what a mask selects: the same for moved data, another store or other credentials."""
+    return digest(_structure(mask.expr))
+
+
+def _structure(value: Any) -> Any:
+    if isinstance(value, ReadRows):
+        return value.work.plan.fingerprint
+    if isinstance(value, ShardList):
+        return value.token
+    if isinstance(value, Expr):
+        return [type(value).__name__, [_structure(operand) for operand in value.operands]]
+    if isinstance(value, list | tuple):
+        return [_structure(each) for each in value]
+    return tokenize(value)
 
 
 def settle_mask(store: Store, token: str, survivors: Frame, shards: ShardList) -> None:
     """Compute the rows that a raw mask keeps and put their positions into the store, unless they are there."""
-    if all(store.mask(token, shard).exists() for shard in shards):
+    missing = [number for number, shard in enumerate(shards) if not store.mask(token, shard).exists()]
+    if not missing:
         return
-    for start in range(0, len(shards), _MASK_WINDOW):
-        window = survivors.partitions[start : start + _MASK_WINDOW]
-        window.map_partitions(_write_mask, store, token, meta=("kept", "int64")).compute()
+    settled = new_collection(_with_numbers(survivors.expr, {}))
+    for start in range(0, len(missing), _MASK_WINDOW):
+        window = settled.partitions[missing[start : start + _MASK_WINDOW]]
+        written = window.map_partitions(_write_mask, store, token, meta=("kept", "int64"), enforce_metadata=False)
+        written.compute()
+
+
+def _with_numbers(expression: Expr, known: dict[str, Any]) -> Expr:
+    """Put the values of reductions, as a mean, in their place: computed once and not with every window of shards."""
+    operands = list(expression.operands)
+    for place, operand in enumerate(operands):
+        if not isinstance(operand, Expr):
+            continue
+        if operand.ndim > 0:
+            operands[place] = _with_numbers(operand, known)
+        else:
+            if operand._name not in known:
+                known[operand._name] = new_collection(operand).compute()
+            operands[place] = known[operand._name]
+    return type(expression)(*operands)
 
 
 #: Shards whose mask is computed by one Dask graph; a single graph of all would grow with their number.
@@ -212,7 +286,7 @@ _MASK_WINDOW = 1000
 
 def _write_mask(rows: Frame, store: Store, token: str) -> Frame:
     path = store.mask(token, _shard_of(rows))
-    write_atomically(path, lambda temporary: _save(temporary, rows.index.to_numpy()))
+    write_atomically(path, lambda temporary: _save(temporary, rows.index.to_numpy()), durable=True)
     return pd.Series([len(rows)], name="kept")
 
 
@@ -227,9 +301,10 @@ class ReadLedger:
 
     work: Work
 
-    def __call__(self, shard: Shard, columns: list[str]) -> Frame:
+    def __call__(self, shard: Shard, columns: list[str], limit: int | None = None) -> Frame:
         with ShardPass(self.work, shard, self.work.plan.needed((), everything=True)) as shard_pass:
-            ledger = ledger_of(shard_pass.state, shard_pass.run())
+            rows = np.arange(shard_pass.state.count)[:limit]
+            ledger = ledger_of(shard_pass.state, shard_pass.run(rows))
         return to_frame({name: ledger[name].combine_chunks() for name in columns}, np.arange(len(ledger)))
 
 

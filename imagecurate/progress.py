@@ -31,7 +31,9 @@ class Progress:
     """
 
     def __init__(self, title: str, total: int, show: bool | None = None) -> None:
+        #: Of finished shards; the bar shows blocks in work, too.
         self.stats = PassStats()
+        self._live = PassStats()
         self._title = title
         self._total = total
         self._done = 0.0
@@ -57,18 +59,16 @@ class Progress:
             self._line()
 
     def block(self, stats: PassStats, share: float) -> None:
-        """Count a finished block, ``share`` of its shard."""
+        """Show a finished block, ``share`` of its shard; its sums come again with the shard."""
         with self._lock:
-            self.stats.add(stats)
+            self._live.add(stats)
             self._done += share
             self._update()
 
-    def shard(self, stats: PassStats, *, blocks_counted: bool) -> None:
-        """Count a finished shard, of which the blocks were counted already or not."""
+    def shard(self, stats: PassStats) -> None:
+        """Count a finished shard."""
         with self._lock:
-            if not blocks_counted:
-                self.stats.add(stats)
-            self.stats.samples += stats.samples if blocks_counted else 0
+            self.stats.add(stats)
             self._finished += 1
             self._update()
 
@@ -94,8 +94,10 @@ class Progress:
         seconds = max(time.monotonic() - self._started, 1e-9)
         if self._unit == "samples":
             return f"{self._finished / seconds:,.0f} samples/s"
-        note = f"{self.stats.decoded:,} images decoded, {self.stats.decoded / seconds:,.0f}/s"
-        return note + (f", {self.stats.failed:,} failed" if self.stats.failed else "")
+        decoded, failed = (
+            max(each) for each in zip(*((s.decoded, s.failed) for s in (self.stats, self._live)), strict=True)
+        )
+        return f"{decoded:,} images decoded, {decoded / seconds:,.0f}/s" + (f", {failed:,} failed" if failed else "")
 
 
 def _bar() -> Any:

@@ -7,12 +7,15 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from imagecurate.errors import ParameterError
+from imagecurate.shards.remote import local_path
 from imagecurate.store import Store, digest
 
-__all__ = ["cache_folder", "open_store"]
+__all__ = ["cache_folder", "named_folder", "open_store"]
 
 
 def cache_folder() -> Path:
@@ -22,6 +25,23 @@ def cache_folder() -> Path:
         return Path(named)
     default = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
     return Path(os.environ.get("XDG_CACHE_HOME") or default) / "imagecurate"
+
+
+def named_folder(workdir: str | os.PathLike[str]) -> Path:
+    """Give the absolute path of a working folder; ``~`` is the home folder.
+
+    Raises
+    ------
+    ParameterError
+        It does not lie in a file system.
+    """
+    path = local_path(os.fspath(workdir))
+    if not path:
+        raise ParameterError.because(
+            f"workdir must be a folder on a disk, but is {str(workdir)!r}",
+            "name a local folder, or for a cluster one that all machines mount; input and output may be URLs",
+        )
+    return _absolute(path)
 
 
 def open_store(workdir: str | os.PathLike[str] | None, path: Any) -> Store:
@@ -34,20 +54,30 @@ def open_store(workdir: str | os.PathLike[str] | None, path: Any) -> Store:
         when the program ends.
     path : object
         Where the dataset lies.
+
+    Raises
+    ------
+    ParameterError
+        ``workdir`` does not lie in a file system.
     """
     if workdir is None:
         folder = tempfile.mkdtemp(prefix="imagecurate-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return Store(Path(folder) / "store")
     if workdir == "auto":
-        return Store(cache_folder() / "stores" / digest(_absolute(path)) / "store")
-    return Store(Path(workdir).absolute() / "store")
+        return Store(cache_folder() / "stores" / digest(_identity(path)) / "store")
+    return Store(named_folder(workdir) / "store")
 
 
-def _absolute(path: Any) -> Any:
-    if isinstance(path, dict):
-        return {name: _absolute(part) for name, part in path.items()}
-    if isinstance(path, list | tuple):
-        return [_absolute(part) for part in path]
-    text = os.fspath(path)
-    return text if "://" in text else str(Path(text).absolute())
+def _identity(path: Any) -> Any:
+    """The same for the same shards, from whatever folder they are named."""
+    if isinstance(path, Mapping):
+        return {name: _identity(part) for name, part in path.items()}
+    if not isinstance(path, str | os.PathLike):
+        return [_identity(part) for part in path]
+    local = local_path(os.fspath(path))
+    return os.fspath(path) if local is None else str(_absolute(local))
+
+
+def _absolute(path: str) -> Path:
+    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111  # a ~ that is no user's home stays as it is

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
+from typing import Any
 
 import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
-from making import legacy_nemo_shard, picture, write_folder, write_shard, write_tar
-from toys import Brightness, Corner, Picky, Rank, Twice
+from making import legacy_nemo_shard, picture, samples, write_folder, write_shard, write_tar
+from toys import RANK_CALLS, Brightness, Corner, Picky, Rank, Twice
 
 import imagecurate as ic
 from imagecurate.errors import (
@@ -24,6 +25,7 @@ from imagecurate.errors import (
     ShardError,
     StageError,
 )
+from imagecurate.store import PART_ROWS
 
 
 @pytest.fixture
@@ -210,10 +212,72 @@ def test_a_bad_row_costs_one_row(folder: Path) -> None:
         assert found == {key: ("failed", "Picky") if bad else ("kept", None) for key, bad in bright.items()}
 
 
-def test_a_stage_that_fails_every_row_is_an_error(folder: Path) -> None:
-    """Then the stage is at fault, not the data."""
-    with pytest.raises(StageError, match=r"Picky\(limit=-1.0, late=True\) failed each of 4 rows; .*too bright"):
-        opened(folder).pipe(Picky(limit=-1.0, late=True)).compute()
+def test_a_stage_that_fails_every_row_of_a_block_is_an_error(tmp_path: Path) -> None:
+    """Then the stage is at fault, not the data; a few rows are data."""
+    many = write_folder(tmp_path / "many", shards=1, samples_per_shard=PART_ROWS)
+    for late in (True, False):
+        with pytest.raises(StageError, match=rf"Picky\(limit=-1.0.*failed each of {PART_ROWS} rows: .*too bright"):
+            opened(many).pipe(Picky(limit=-1.0, late=late)).compute()
+    few = write_folder(tmp_path / "few", shards=1, samples_per_shard=2)
+    found = statuses(ic.read_webdataset(str(few), workdir=None).pipe(Picky(limit=-1.0, late=True)))
+    assert set(found.values()) == {("failed", "Picky")}
+
+
+def test_what_a_row_holds_does_not_depend_on_what_was_asked(folder: Path) -> None:
+    """A stage that fails a row stops no other stage, whatever columns are asked for and whatever is stored."""
+    counts = set()
+    for first in ("everything", "length", "other plan"):
+        ds = ic.read_webdataset(str(folder), workdir=None)
+        if first == "other plan":
+            ds.pipe(Brightness()).compute()
+        plan = ds.pipe(Picky(), Brightness()).filter("brightness >= 0")
+        if first == "length":
+            counts.add(len(plan.metadata))
+        counts.add(len(plan.metadata.compute()))
+    assert counts == {8}
+
+
+def test_a_later_decode_that_fails_is_a_failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that was decoded once and is not this time fails with its reason; nothing is made of a black one."""
+    from imagecurate.images import Decoded, Decoder, ImageInfo
+
+    opened(folder).filter("image_width > 3").compute()
+    monkeypatch.setattr(Decoder, "decode", lambda self, data: Decoded(None, ImageInfo(error="decoder crashed")))
+    found = statuses(opened(folder).filter("image_width > 3").pipe(Corner()))
+    assert set(found.values()) == {("failed", "decoder crashed")}
+
+
+def test_out_of_memory_is_nobodys_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the run and is not kept as a failure of the samples."""
+
+    def fail(self: Brightness, pixels: object) -> float:
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError, match="no room"):
+        patch.setattr(Brightness, "prepare", fail)
+        opened(folder).pipe(Brightness()).compute()
+    assert opened(folder).pipe(Brightness()).counts().left.iloc[-1] == 8
+
+
+def test_vectors_that_came_with_the_data_may_be_broken(tmp_path: Path) -> None:
+    """A vector of another length or with a hole fails its row alone; null stays null."""
+    vectors = pa.array([[1.0, 2.0], [1.0], None, [1.0, None], [3.0, 4.0]], pa.list_(pa.float32()))
+    table = pa.table({"key": [f"{n:09d}" for n in range(5)], "emb": vectors})
+    write_shard(tmp_path / "data" / "0.tar", samples(5), table)
+
+    class Total(ic.ColumnStage):
+        def adds(self) -> dict[str, pa.DataType]:
+            return {"total": pa.float64()}
+
+        def reads(self) -> tuple[str, ...]:
+            return ("emb",)
+
+        def process(self, columns: Any) -> dict[str, Any]:
+            return {"total": columns["emb"].sum(axis=1)}
+
+    ds = opened(tmp_path / "data").pipe(Total())
+    assert ds.metadata.total.compute().fillna(-1).tolist() == [3.0, -1, -1, -1, 7.0]
+    assert [status for status, _ in statuses(ds).values()] == ["kept", "failed", "kept", "failed", "kept"]
 
 
 def test_raw_masks(folder: Path) -> None:
@@ -236,6 +300,68 @@ def test_raw_masks(folder: Path) -> None:
         assert found[row.key] == (("kept", None) if reason is None else ("dropped", reason))
 
 
+def test_masks_that_empty_a_shard(folder: Path) -> None:
+    """A shard without survivors, a filter that empties one in front of a mask, a mask on a mask, an empty tar."""
+    write_tar(folder / "00002.tar", [])
+    ds = opened(folder)
+    only_first = ds[ds.metadata.key < "000000003"]
+    assert only_first.metadata.key.compute().tolist() == ["000000000", "000000001", "000000002"]
+    assert only_first.counts().left.iloc[-1] == 3
+    assert len(only_first[only_first.metadata.width > 1000].metadata) == 0
+    nothing = ds.filter("width < 0")
+    nothing = nothing[nothing.metadata.width > 0]
+    assert nothing.metadata.compute().empty
+    assert nothing.head(3).empty
+    assert (nothing.ledger().compute().status == "dropped").all()
+
+
+def test_masks_whose_rows_were_moved_are_refused(folder: Path) -> None:
+    """Rows are told by partition and index: what changes these would select other samples."""
+    ds = opened(folder)
+    width = ds.metadata.width
+    for moved in (
+        ds.metadata.partitions[[1, 0]].width,
+        ds.metadata.reset_index(drop=True).width,
+        ds.metadata.sort_values("width").width,
+        ds.metadata.repartition(npartitions=1).width,
+        ds.metadata.set_index("key").width,
+        dd.concat([width, width]),
+        width.persist(),
+    ):
+        with pytest.raises(MaskError, match="not built from this dataset"):
+            ds[moved > 50]
+    assert len(ds[(width > 50) & (ds.metadata.key.isin(["000000003"]) | ~width.isna())].metadata) == 6
+
+
+def test_masks_survive_a_move(folder: Path, tmp_path: Path) -> None:
+    """The rows of a mask are found again where only the place of the data has changed."""
+
+    def masked(path: Path) -> ic.ImageTextPairDataset:
+        ds = ic.read_webdataset(str(path), workdir=tmp_path / "work")
+        return ds[ds.metadata.width > ds.metadata.width.mean()]
+
+    first = masked(folder).counts()
+    before = sorted((tmp_path / "work").rglob("*.npy"))
+    folder.rename(tmp_path / "elsewhere")
+    assert masked(tmp_path / "elsewhere").counts().equals(first)
+    assert sorted((tmp_path / "work").rglob("*.npy")) == before
+
+
+def test_datasets_of_equal_looks_are_kept_apart(tmp_path: Path) -> None:
+    """Two folders whose shards have equal names and sizes, and two stores for the same folder."""
+    for name in ("one", "two"):
+        write_tar(tmp_path / name / "0.tar", [("a.jpg", picture(1)), ("a.txt", name.encode())])
+    left, right = (
+        ic.read_webdataset(str(tmp_path / name), workdir=tmp_path / f"work-{name}", shard_identity="size")
+        for name in ("one", "two")
+    )
+    frames = [left.metadata, right.metadata]
+    assert [frame.caption.compute().tolist() for frame in frames] == [["one"], ["two"]]
+    again = ic.read_webdataset(str(tmp_path / "one"), workdir=tmp_path / "other", shard_identity="size")
+    assert again.metadata.caption.compute().tolist() == ["one"]
+    assert (tmp_path / "other").exists()
+
+
 def test_masks_that_do_not_belong_are_refused(folder: Path, tmp_path: Path) -> None:
     """A mask of other shards, a persisted one, a frame, a string, numbers: each is told apart."""
     ds = opened(folder)
@@ -244,7 +370,7 @@ def test_masks_that_do_not_belong_are_refused(folder: Path, tmp_path: Path) -> N
         ds[other.metadata.width > 50]
     with pytest.raises(MaskError, match="not built from this dataset"):
         ds[dd.from_pandas(pd.Series([True] * 8), npartitions=2)]
-    with pytest.raises(MaskError, match="must be a Dask series"):
+    with pytest.raises(MaskError, match="an expression or a mask"):
         ds[ds.metadata.width.compute() > 50]
     with pytest.raises(MaskError, match="must be boolean"):
         ds[ds.metadata.width]
@@ -288,6 +414,18 @@ def test_mistakes_are_told_when_they_are_made(folder: Path) -> None:
         opened(folder, backend="cudf")
     with pytest.raises(ShardError):
         ic.read_webdataset(str(folder / "nothing here"))
+    for name in ("_error", "_shard", "", 3):
+        with pytest.raises(ParameterError, match="cannot write a column named"):
+            ds.with_column(name, "width")  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="cannot write a column named '_error'"):
+        ds.pipe(Brightness(column="_error"))
+    with pytest.raises(ParameterError, match="decode_policy must be a DecodePolicy"):
+        opened(folder, decode_policy={"max_pixels": 3})
+    for wrong in (-1, 2.5, True):
+        with pytest.raises(ParameterError, match="takes a whole number"):
+            ds.head(wrong)  # type: ignore[arg-type]
+        with pytest.raises(ParameterError, match="takes a whole number"):
+            ds.sample(wrong)  # type: ignore[arg-type]
 
 
 def test_dataset_stage_runs_once_over_all_shards(folder: Path, decodes: list[int]) -> None:
@@ -297,17 +435,11 @@ def test_dataset_stage_runs_once_over_all_shards(folder: Path, decodes: list[int
     assert len(decodes) == 8
     frame = ranked.metadata.compute()
     assert frame["rank"].tolist() == frame.brightness.rank().astype(int).sub(1).tolist()
-    with dask.config.set(scheduler="sync"), warnings.catch_warnings():
-        calls: list[int] = []
-        process = Rank.process
-        Rank.process = lambda self, shards: calls.append(1) or process(self, shards)  # type: ignore[method-assign,func-returns-value,assignment]
-        try:
-            ds.pipe(Rank())
-            assert calls == []
-            ds.filter("brightness > 100").pipe(Rank())
-            assert calls == [1]
-        finally:
-            Rank.process = process  # type: ignore[method-assign]
+    runs = len(RANK_CALLS)
+    ds.pipe(Rank())
+    assert len(RANK_CALLS) == runs
+    ds.filter("brightness > 100").pipe(Rank())
+    assert len(RANK_CALLS) == runs + 1
     assert ranked.filter("rank < 2", name="top").counts().left.iloc[-1] == 2
 
 
@@ -430,3 +562,76 @@ def test_metadata_is_saved_shard_by_shard(folder: Path, tmp_path: Path) -> None:
         ds.save_metadata()
     with pytest.raises(ColumnNotFoundError):
         ds.to_parquet(tmp_path / "meta2", columns=["corners"])
+
+
+def test_the_ledger_has_a_head(folder: Path) -> None:
+    """Looking at a few rows works for the ledger as for the metadata."""
+    ds = opened(folder).pipe(Brightness())
+    assert len(ds.ledger().head(3)) == len(ds.ledger()[["key"]].head(3)) == 3
+
+
+def test_head_behind_a_selective_filter_is_not_slow(tmp_path: Path, decodes: list[int]) -> None:
+    """Rounds grow: every picture is decoded once, and the store is not written anew for each handful."""
+    folder = write_folder(tmp_path / "data", shards=1, samples_per_shard=400)
+    ds = opened(folder).pipe(Brightness(), Corner()).filter("brightness < 0")
+    assert ds.head(5).empty
+    assert len(decodes) == 400
+    assert ds.sample(5).empty
+    assert len(decodes) == 400
+
+
+def test_a_long_shard_resumes_with_few_open_files(tmp_path: Path) -> None:
+    """Parts are read and closed: a process may have far fewer open files than a long shard has parts."""
+    import resource
+
+    folder = write_folder(tmp_path / "data", shards=1, samples_per_shard=30 * PART_ROWS)
+    ds = opened(folder).pipe(Brightness(), Corner(), Twice())
+    ds.head(30 * PART_ROWS - 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (60 + len(list(Path("/dev/fd").iterdir())), hard))
+    try:
+        assert ds.compute().last_run.decoded == 1  # type: ignore[union-attr]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_broken_off_run_ends_with_the_blocks_in_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error in one shard does not wait for all blocks of the others."""
+    folder = write_folder(tmp_path / "data", shards=2, samples_per_shard=20 * PART_ROWS)
+    (folder / "00000.tar").write_bytes((folder / "00000.tar").read_bytes()[:20480])
+    seen: list[int] = []
+
+    class Broken(Brightness):
+        def prepare(self, pixels: Any) -> float:
+            seen.append(1)
+            if len(seen) == 3:
+                raise MemoryError("no room")
+            return 1.0
+
+    with pytest.raises(MemoryError):
+        opened(folder).pipe(Broken()).compute()
+    assert len(seen) < 10 * PART_ROWS
+
+
+def test_stages_of_columns_are_counted_and_do_not_follow_the_parquet(folder: Path) -> None:
+    """``last_run`` counts them; a score of an embedding is not computed again when the parquet beside a tar changes."""
+    ds = opened(folder).pipe(Brightness())
+    ds.compute()
+    scored = ds.pipe(Twice()).compute()
+    assert scored.last_run is not None
+    assert scored.last_run.computed == {"Twice": 8}
+    assert scored.last_run.samples == 8
+    (folder / "00000.parquet").touch()
+    again = opened(folder).pipe(Brightness(), Twice()).compute()
+    assert again.last_run is not None
+    assert again.last_run.computed == {}
+
+
+def test_a_dataset_is_true_and_pickles(folder: Path) -> None:
+    """``if ds:`` asks no shard; a dataset can be sent to another process."""
+    import pickle
+
+    ds = opened(folder).pipe(Brightness()).filter("brightness > 100")
+    assert ds
+    copy = pickle.loads(pickle.dumps(ds))
+    pd.testing.assert_frame_equal(copy.metadata.compute(), ds.metadata.compute())

@@ -19,8 +19,8 @@ def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """One line at the end, to stderr, with images a second and failures."""
     with Progress("computing", 2) as bar:
         bar.block(PassStats(decoded=3, failed=1), 0.5)
-        bar.shard(PassStats(samples=3), blocks_counted=True)
-        bar.shard(PassStats(samples=4, decoded=4), blocks_counted=False)
+        bar.shard(PassStats(samples=3, decoded=3, failed=1))
+        bar.shard(PassStats(samples=4, decoded=4))
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("computing: 2 of 2 shards, 7 images decoded, ")

@@ -83,6 +83,10 @@ class Twice(ColumnStage):
         return {self.column: 2.0 * columns[self.of]}
 
 
+#: Shards that each run of ``Rank`` saw.
+RANK_CALLS: list[int] = []
+
+
 class Rank(DatasetStage):
     """Place of each row among all, by a column, smallest first."""
 
@@ -95,6 +99,7 @@ class Rank(DatasetStage):
         return (self.by,)
 
     def process(self, shards: Any) -> Iterator[dict[str, Any]]:
+        RANK_CALLS.append(len(shards))
         values = [shard[self.by].to_numpy(zero_copy_only=False) for shard in shards]
         order = np.argsort(np.argsort(np.concatenate(values), kind="stable"), kind="stable")
         start = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,11 +15,10 @@ from imagecurate.images import Decoded, DecodePolicy, Decoder, ImageInfo
 from imagecurate.plan.compute import run_image_stage
 from imagecurate.plan.facts import PixelFacts
 from imagecurate.plan.outcome import Flags, Positions
-from imagecurate.plan.shard_state import ShardState
+from imagecurate.plan.shard_state import BlockState
 from imagecurate.plan.stage import ImageStage
 from imagecurate.plan.steps import StageStep
 from imagecurate.plan.threads import one_torch_thread
-from imagecurate.store import ERROR
 
 __all__ = ["Block"]
 
@@ -38,26 +38,25 @@ class Block:
 
     Parameters
     ----------
-    state : ShardState
+    state : BlockState
     positions : array of int
         Rows whose pictures are needed.
     wanted : mapping of int to array of bool
         For each image stage, by its step, which of the rows it may want.
     """
 
-    def __init__(self, state: ShardState, positions: Positions, wanted: dict[int, Flags]) -> None:
+    def __init__(self, state: BlockState, positions: Positions, wanted: dict[int, Flags]) -> None:
         self.decoded = len(positions)
         self._infos: list[ImageInfo] = []
         self._prepared = {number: _Prepared(_image_stage(state, number), flags) for number, flags in wanted.items()}
         self._place = {int(position): place for place, position in enumerate(positions)}
-        one_torch_thread()
         decoder = _decoder(state.plan.policy)
         for place, data in enumerate(_read(state, positions)):
             image = decoder.decode(data)
             self._infos.append(image.info)
             for prepared in self._prepared.values():
                 prepared.take(place, image)
-        one_torch_thread()  # the first picture may have brought torch in
+        one_torch_thread()
 
     def compute(self, number: int, positions: Positions) -> pa.Table:
         """Run the image stage at a step on some of the rows."""
@@ -78,10 +77,15 @@ class _Prepared:
 
     def take(self, place: int, image: Decoded) -> None:
         slot = self._slot[place]
-        if slot < 0 or image.pixels is None or isinstance(self.stage, PixelFacts):
+        if slot < 0 or isinstance(self.stage, PixelFacts):
+            return
+        if image.pixels is None:  # though an earlier run may have decoded it
+            self._errors[place] = image.info.error or "not decoded"
             return
         try:
             self._batch[slot] = self.stage.prepare(image.pixels)
+        except MemoryError:
+            raise
         except Exception as error:
             self._errors[place] = f"{type(self.stage).__name__}: {type(error).__name__}: {error}"
 
@@ -96,23 +100,18 @@ class _Prepared:
             batch = self._batch if everything else self._batch[slots]
         else:
             batch = [self._batch[slot] for slot in slots]
-        table = run_image_stage(self.stage, batch, positions[good])
-        if good.all():
-            return table
         reasons = [self._errors[place] for place in places[~good].tolist()]
-        broken = {name: pa.nulls(len(reasons), kind) for name, kind in self.stage.adds().items()}
-        missing = pa.table({table.schema.names[0]: pa.array(positions[~good]), ERROR: pa.array(reasons), **broken})
-        return pa.concat_tables([table, missing.cast(table.schema)])
+        return run_image_stage(self.stage, batch, positions[good], positions[~good], reasons)
 
 
-def _image_stage(state: ShardState, number: int) -> ImageStage:
+def _image_stage(state: BlockState, number: int) -> ImageStage:
     step = state.plan.steps[number]
     if not isinstance(step, StageStep) or not isinstance(step.stage, ImageStage):
         raise TypeError(f"step {number} of the plan is no image stage")
     return step.stage
 
 
-def _read(state: ShardState, positions: Positions) -> Iterator[bytes]:
+def _read(state: BlockState, positions: Positions) -> Iterator[bytes]:
     """Give the encoded images of some rows, a few at a time."""
     offsets = state.column("_image_offset", positions).to_pylist()
     sizes = state.column("_image_size", positions).to_pylist()
@@ -124,3 +123,7 @@ def _read(state: ShardState, positions: Positions) -> Iterator[bytes]:
         ranges.append((offset, size))
     if ranges:
         yield from state.bytes().read_many(ranges)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_decoder.cache_clear)  # its processes belong to the parent

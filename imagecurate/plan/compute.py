@@ -9,16 +9,40 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from imagecurate.columns import matrix, vectors
+from imagecurate.columns import matrix, regular, vectors
 from imagecurate.errors import ImageCurateError, StageError
 from imagecurate.plan.stage import ColumnStage, ImageStage, Stage
-from imagecurate.store import ERROR, POSITION
+from imagecurate.store import ERROR, PART_ROWS, POSITION
 
 __all__ = ["as_table", "run_column_stage", "run_image_stage"]
 
 
-def run_image_stage(stage: ImageStage, batch: Any, positions: NDArray[np.int64]) -> pa.Table:
+_NONE: NDArray[np.int64] = np.zeros(0, np.int64)
+
+#: A stage that fails every row of a full block with the same kind of error is at fault itself.
+_AT_FAULT = PART_ROWS
+
+
+def run_image_stage(
+    stage: ImageStage,
+    batch: Any,
+    positions: NDArray[np.int64],
+    unprepared: NDArray[np.int64] = _NONE,
+    reasons: Sequence[str] = (),
+) -> pa.Table:
     """Give a stage a batch of prepared pictures.
+
+    Parameters
+    ----------
+    stage : ImageStage
+    batch : array or list
+        Prepared pictures.
+    positions : array of int
+        Their rows.
+    unprepared : array of int, optional
+        Rows that could not be prepared.
+    reasons : sequence of str
+        Why.
 
     Returns
     -------
@@ -28,33 +52,40 @@ def run_image_stage(stage: ImageStage, batch: Any, positions: NDArray[np.int64])
     Raises
     ------
     StageError
-        Wrong columns or lengths, or no row of several could be computed: then the stage is at fault, not the data.
+        Wrong columns or lengths, or the stage failed every row of a block: then it is at fault, not the data.
     """
-    return _run(stage, lambda rows: stage.process(_some(batch, rows)), positions)
+    table = _run(stage, lambda rows: stage.process(_some(batch, rows)), positions)
+    return _checked(stage, _with_failures(stage, table, unprepared, reasons))
 
 
 def run_column_stage(stage: ColumnStage, columns: Mapping[str, pa.Array], positions: NDArray[np.int64]) -> pa.Table:
     """Give a stage some rows of the columns it reads; the returns and errors are those of ``run_image_stage``.
 
-    Rows in which a column is null get nulls, unless the stage accepts null.
+    Rows in which a column is null get nulls, unless the stage accepts null.  A vector that is not whole, or not as long
+    as the others, fails its row.
     """
     valid = np.ones(len(positions), np.bool_)
-    if not stage.accepts_null:
-        for column in columns.values():
+    whole = np.ones(len(positions), np.bool_)
+    for column in columns.values():
+        if not stage.accepts_null:
             valid &= column.is_valid().to_numpy(zero_copy_only=False)
-    where = pa.array(np.flatnonzero(valid))
-    dense = {name: _dense(column if valid.all() else column.take(where)) for name, column in columns.items()}
+        if _is_vectors(column):
+            whole &= regular(column)
+    rows = np.flatnonzero(valid & whole)
+    every = len(rows) == len(positions)
+    dense = {
+        name: _dense(column if every else column.take(pa.array(rows)), stage.accepts_null)
+        for name, column in columns.items()
+    }
     table = _run(
         stage,
-        lambda rows: stage.process({name: _some(values, rows) for name, values in dense.items()}),
-        positions[valid],
+        lambda some: stage.process({name: _some(values, some) for name, values in dense.items()}),
+        positions[rows],
     )
-    if valid.all():
-        return table
-    place = np.full(len(positions), -1)
-    place[valid] = np.arange(len(table))
-    full = table.take(pa.array(place, mask=~valid))
-    return full.set_column(full.schema.get_field_index(POSITION), POSITION, pa.array(positions))
+    broken = positions[valid & ~whole]
+    reason = f"{type(stage).__name__}: a vector that it reads is not whole, or not as long as the others"
+    table = _checked(stage, _with_failures(stage, table, broken, [reason] * len(broken)))
+    return _with_failures(stage, table, positions[~valid], [None] * int((~valid).sum()))
 
 
 def as_table(stage: Stage, computed: Any, positions: NDArray[np.int64]) -> pa.Table:
@@ -74,34 +105,29 @@ def _run(stage: Stage, process: Callable[[Sequence[int] | None], Any], positions
         return _table(stage, positions, {name: pa.nulls(0, kind) for name, kind in stage.adds().items()}, [])
     try:
         arrays, errors = _arrays(stage, process(None), count)
-    except ImageCurateError:
+    except (ImageCurateError, MemoryError):
         raise
-    except Exception as error:
+    except Exception:
         # One bad row must not cost its neighbours: find it by asking for each row alone.
-        arrays, errors = _one_by_one(stage, process, count, error)
+        arrays, errors = _one_by_one(stage, process, count)
     return _table(stage, positions, arrays, errors)
 
 
 def _one_by_one(
-    stage: Stage, process: Callable[[Sequence[int] | None], Any], count: int, first: Exception
+    stage: Stage, process: Callable[[Sequence[int] | None], Any], count: int
 ) -> tuple[dict[str, pa.Array], list[str | None]]:
     rows: list[dict[str, pa.Array]] = []
     errors: list[str | None] = []
     for row in range(count):
         try:
             arrays, error = _arrays(stage, process([row]), 1)
-        except ImageCurateError:
+        except (ImageCurateError, MemoryError):
             raise
         except Exception as trouble:
             arrays = {name: pa.nulls(1, kind) for name, kind in stage.adds().items()}
             error = [f"{type(stage).__name__}: {type(trouble).__name__}: {trouble}"]
         rows.append(arrays)
         errors += error
-    if count > 1 and all(error is not None for error in errors):
-        raise StageError.because(
-            f"{stage!r} failed each of {count} rows; the first error was {type(first).__name__}: {first}",
-            "the stage itself seems to be at fault: try its process() on one batch",
-        ) from first
     return {name: pa.concat_arrays([arrays[name] for arrays in rows]) for name in stage.adds()}, errors
 
 
@@ -118,7 +144,7 @@ def _arrays(stage: Stage, computed: Any, count: int) -> tuple[dict[str, pa.Array
             raise StageError(f"{stage!r} was given {count} rows, but gave {len(values)} values for {name!r}")
         arrays[name], broken = _array(values, kind)
         for row in np.flatnonzero(broken):
-            errors[row] = f"{type(stage).__name__}: the vector is zero or not finite"
+            errors[row] = f"{type(stage).__name__}: the vector is not finite"
     return arrays, errors
 
 
@@ -146,11 +172,43 @@ def _some(batch: Any, rows: Sequence[int] | None) -> Any:
     return batch[rows] if isinstance(batch, np.ndarray) else [batch[row] for row in rows]
 
 
-def _dense(column: pa.Array) -> NDArray[Any]:
+def _with_failures(
+    stage: Stage, table: pa.Table, positions: NDArray[np.int64], reasons: Sequence[str | None]
+) -> pa.Table:
+    """Add rows that hold nulls, and a reason or none."""
+    if not len(positions):
+        return table
+    nulls = {name: pa.nulls(len(positions), kind) for name, kind in stage.adds().items()}
+    return pa.concat_tables([table, _table(stage, positions, nulls, list(reasons))])
+
+
+def _checked(stage: Stage, table: pa.Table) -> pa.Table:
+    errors = table[ERROR]
+    if len(table) < _AT_FAULT or errors.null_count:
+        return table
+    reasons = errors.to_pylist()
+    kinds = {":".join(reason.split(":")[:2]) for reason in reasons}
+    if len(kinds) == 1:
+        raise StageError.because(
+            f"{stage!r} failed each of {len(table)} rows: {reasons[0]}",
+            "the stage itself seems to be at fault: try its process() on one batch",
+        )
+    return table
+
+
+def _is_vectors(column: pa.Array) -> bool:
+    return bool(pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type))
+
+
+def _dense(column: pa.Array, accepts_null: bool) -> NDArray[Any]:
     """A column as the array that a column stage gets."""
-    if pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type) and not column.null_count:
+    if _is_vectors(column) and not column.null_count:
         return matrix(column)[0]
-    if pa.types.is_primitive(column.type) and not column.null_count:
+    kind = column.type
+    if accepts_null and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        numbers: NDArray[Any] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        return numbers
+    if pa.types.is_primitive(kind) and not column.null_count:
         values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
         return values
     array = np.empty(len(column), dtype=object)

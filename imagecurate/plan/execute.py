@@ -7,13 +7,14 @@ number of shards.
 from __future__ import annotations
 
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, TypeVar
 
-from imagecurate.plan.threads import cores
+from imagecurate.plan.threads import cores, stoppable
 
 __all__ = ["connected_client", "in_order"]
 
@@ -43,8 +44,13 @@ def in_order(task: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
     """
     client = connected_client()
     if client is None:
+        stop = threading.Event()
+        run = stoppable(task, stop)
         with ThreadPoolExecutor(cores(), thread_name_prefix="imagecurate-shard") as threads:
-            yield from _windowed(lambda item: threads.submit(task, item), items, _WINDOW * cores())
+            try:
+                yield from _windowed(lambda item: threads.submit(run, item), items, _WINDOW * cores())
+            finally:
+                stop.set()  # after Ctrl-C or an error, the wait is for blocks in work, not for whole shards
     else:
         workers = max(sum(client.nthreads().values()), 1)
         yield from _windowed(lambda item: client.submit(task, item, pure=False), items, _WINDOW * workers)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from imagecurate.backend.cpu import to_frame
@@ -16,7 +15,7 @@ from imagecurate.columns import SAMPLE_ID, Frame
 from imagecurate.errors import StageError
 from imagecurate.plan.compute import as_table
 from imagecurate.plan.ledger import StepCounts, count_outcome, ledger_of, step_names
-from imagecurate.plan.outcome import PassStats
+from imagecurate.plan.outcome import PassStats, Positions
 from imagecurate.plan.shard_pass import ShardPass
 from imagecurate.plan.shard_state import Work
 from imagecurate.plan.stage import DatasetStage, ShardColumns
@@ -47,7 +46,7 @@ class RunShard:
 
     def __call__(self, shard: Shard) -> tuple[StepCounts, PassStats]:
         with _whole_pass(self.work, shard, self.on_block) as shard_pass:
-            counts = count_outcome(shard_pass.state, shard_pass.run())
+            counts = count_outcome(shard_pass.state, shard_pass.run(tidy=True))
             return counts, shard_pass.stats
 
 
@@ -57,10 +56,10 @@ class FirstRows:
 
     work: Work
 
-    def __call__(self, shard: Shard, limit: int, start: np.ndarray | None = None) -> Frame:
+    def __call__(self, shard: Shard, limit: int, positions: Positions | None = None) -> Frame:
         names = list(self.work.plan.schema)
         with ShardPass(self.work, shard, self.work.plan.needed(names)) as shard_pass:
-            return to_frame(shard_pass.columns(names, shard_pass.first(limit, start)), None)
+            return to_frame(shard_pass.columns(names, shard_pass.first(limit, positions)), None)
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def run_dataset_stage(before: Work, after: Work, stage: DatasetStage, shards: Se
     if not isinstance(step, StageStep) or step.fingerprint is None:
         raise TypeError("the last step of the plan is not the stage")
     files = after.store.stage(step.fingerprint, reads_metadata=True)
-    if all(files.path(shard).exists() for shard in shards):
+    if all(files.has(shard) for shard in shards):
         return
 
     def read(number: int) -> dict[str, pa.Array]:
@@ -122,7 +121,9 @@ def run_dataset_stage(before: Work, after: Work, stage: DatasetStage, shards: Se
             raise StageError(f"{stage!r} gave results for {number} of {len(shards)} shards") from None
         with _whole_pass(before, shard) as shard_pass:
             positions = shard_pass.run().survivors
-            files.finish(shard, as_table(stage, computed, positions), shard_pass.state.count)
+            files.finish(shard, [as_table(stage, computed, positions)], shard_pass.state.count, durable=True)
+    if next(results, None) is not None:
+        raise StageError(f"{stage!r} gave results for more than {len(shards)} shards")
 
 
 def run_record(work: Work, shards: Sequence[Shard], counts: StepCounts) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from imagecurate.backend.cpu import meta_frame
 from imagecurate.columns import Frame
@@ -37,18 +39,48 @@ def sample_rows(work: Work, shards: Sequence[Shard], n: int, seed: int) -> Frame
     frames: list[Frame] = []
     found = 0
     while found < n and (remaining := int((counts - drawn).sum())):
-        share = max(found / drawn.sum(), 0.01) if found else 1.0
-        wanted = min(remaining, int(np.ceil((n - found) / share)))
-        quota = random.multivariate_hypergeometric(counts - drawn, wanted, method="marginals")
-        for number in np.flatnonzero(quota).tolist():
-            # One random order for each shard, made anew when needed: rounds never draw a row twice.
-            order = np.random.default_rng([seed, number]).permutation(counts[number])
-            rows = order[drawn[number] : drawn[number] + quota[number]]
-            frames.append(FirstRows(work)(shards[number], len(rows), np.sort(rows)))
-            found += len(frames[-1])
+        share = (found + 1) / (
+            drawn.sum() + 2
+        )  # of rows that survive, by Laplace's rule: grows the rounds where none do
+        wanted = min(remaining, int(np.ceil((n - found) / share)) if drawn.any() else n)
+        quota = _spread(random, wanted, counts - drawn)
+        draws = [
+            _Draw(shards[number], int(counts[number]), int(drawn[number]), int(quota[number]), (seed, number))
+            for number in np.flatnonzero(quota).tolist()
+        ]
+        frames += in_order(_Look(work), draws)
+        found = sum(len(frame) for frame in frames)
         drawn += quota
     if not frames:
         return meta_frame(work.plan.schema)
     frame = pd.concat(frames, ignore_index=True)
     order = random.permutation(len(frame))[:n]
     return frame.iloc[order].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Rows ``[drawn, drawn + quota)`` of the one random order of a shard, so that rounds never draw a row twice."""
+
+    shard: Shard
+    count: int
+    drawn: int
+    quota: int
+    seed: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Look:
+    work: Work
+
+    def __call__(self, draw: _Draw) -> Frame:
+        order = np.random.default_rng(draw.seed).permutation(draw.count)
+        rows = np.sort(order[draw.drawn : draw.drawn + draw.quota])
+        return FirstRows(self.work)(draw.shard, len(rows), rows)
+
+
+def _spread(random: np.random.Generator, wanted: int, left: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Share a draw without replacement out over shards."""
+    if left.sum() < 10**9:  # as many as NumPy's generator takes
+        return random.multivariate_hypergeometric(left, wanted, method="marginals")
+    return np.minimum(random.multinomial(wanted, left / left.sum()), left)

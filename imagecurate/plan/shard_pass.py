@@ -8,10 +8,11 @@ spares the second one.  A last walk over the whole shard finds nothing pending.
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from concurrent.futures import wait
+from concurrent.futures import CancelledError, wait
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ import pyarrow as pa
 from imagecurate.plan.blocks import Block
 from imagecurate.plan.outcome import Outcome, PassStats, Positions
 from imagecurate.plan.shard_state import ShardState, Work
-from imagecurate.plan.threads import pool
+from imagecurate.plan.threads import cores, pool, stop_of_this_run
 from imagecurate.plan.walk import walk
 from imagecurate.shards import Shard
 from imagecurate.store import PART_ROWS
@@ -72,52 +73,71 @@ class ShardPass:
         self.state.close()
         self._lock.release()
 
-    def run(self, start: Positions | None = None, after: int = 0) -> Outcome:
+    def run(self, positions: Positions | None = None, passed: int = 0, *, tidy: bool = False) -> Outcome:
         """Compute whatever is missing and give every row's outcome.
 
         Parameters
         ----------
-        start : array of int, optional
-            Positions of rows known to have passed the filters before step ``after``; all rows by default.
-        after : int, default=0
+        positions : array of int, optional
+            Rows to look at; all by default.
+        passed : int, default=0
+            These rows are known to have passed the filters before this step.
+        tidy : bool, default=False
+            Also make one file of parts that an earlier run left.
         """
-        positions = np.arange(self.state.count) if start is None else start
-        outcome = self._complete(positions, after)
-        for values in self.state.untidy():
-            values.finish()
+        outcome = self._complete(self._all() if positions is None else positions, passed)
+        for values in self.state.stages():
+            if values.has_fresh or (tidy and values.has_parts):
+                values.finish()
         return outcome
 
-    def first(self, limit: int, start: Positions | None = None, after: int = 0) -> Positions:
-        """Positions of the first rows that pass every filter, looking at no more pictures than that takes."""
-        positions = np.arange(self.state.count) if start is None else start
-        found = [positions[:0]]
-        candidates = positions[self._walk(positions, after).alive]
-        while limit > 0 and len(candidates):
-            outcome = self._complete(candidates[:limit], after)
-            candidates = candidates[limit:]
-            found.append(outcome.positions[outcome.alive])
-            limit -= len(found[-1])
-        for values in self.state.untidy():
-            values.write_parts()
+    def first(self, limit: int, positions: Positions | None = None) -> Positions:
+        """Positions of the first rows that pass every filter, looking at little more than that takes.
+
+        First at as many as are wanted, then at ever more: a filter that lets few rows pass still feeds whole blocks.
+
+        Parameters
+        ----------
+        limit : int
+            Rows wanted.
+        positions : array of int, optional
+            Rows to look at, in this order; all by default.
+        """
+        waiting = self._all() if positions is None else positions
+        found = [waiting[:0]]
+        size = limit
+        while limit > 0 and len(waiting):
+            outcome = self._complete(waiting[:size])
+            alive = outcome.positions[outcome.alive][:limit]
+            found.append(alive)
+            limit -= len(alive)
+            waiting = waiting[size:]
+            size = max(2 * size, PART_ROWS * cores())
+        for values in self.state.stages():
+            values.save()
         return np.concatenate(found)
 
     def columns(self, names: Iterable[str], positions: Positions) -> dict[str, pa.Array]:
         """Columns of some rows."""
         return {name: self.state.column(name, positions) for name in names}
 
-    def _walk(self, positions: Positions, after: int) -> Outcome:
-        return walk(self.state, self._needed, positions, self.stats, after)
+    def _all(self) -> Positions:
+        return np.arange(self.state.count)
 
-    def _complete(self, positions: Positions, after: int) -> Outcome:
-        outcome = self._walk(positions, after)
+    def _walk(self, positions: Positions, passed: int) -> Outcome:
+        return walk(self.state, self._needed, positions, self.stats, passed)
+
+    def _complete(self, positions: Positions, passed: int = 0) -> Outcome:
+        outcome = self._walk(positions, passed)
         if not outcome.pending.any():
             return outcome
-        for values in self.state.untidy():
-            values.write_parts()  # column stages of rows that needed no pixels: not lost if a block dies
+        for values in self.state.stages():
+            values.save()  # column stages of rows that needed no pixels: not lost if a block dies
         self.state.bytes()  # opened here, shared by all blocks
+        stop = stop_of_this_run()
         blocks = outcome.positions // PART_ROWS
         tasks = [
-            pool().submit(self._work_on, outcome, np.flatnonzero(outcome.pending & (blocks == number)), after)
+            pool().submit(self._work_on, outcome, np.flatnonzero(outcome.pending & (blocks == number)), passed, stop)
             for number in np.unique(blocks[outcome.pending])
         ]
         try:
@@ -126,25 +146,29 @@ class ShardPass:
             for task in tasks:
                 task.cancel()
             wait(tasks)
-        for branch, stats in results:
-            self.state.take_in(branch)
+        for tables, stats in results:
+            for number, rows in tables.items():
+                self.state.stage(number).add(rows, saved=True)
             self.stats.add(stats)
-        return self._walk(positions, after)
+        return self._walk(positions, passed)
 
-    def _work_on(self, outcome: Outcome, rows: Positions, after: int) -> tuple[ShardState, PassStats]:
+    def _work_on(
+        self, outcome: Outcome, rows: Positions, passed: int, stop: threading.Event
+    ) -> tuple[dict[int, pa.Table], PassStats]:
         """Decode and compute one block; what it found is safe in the store when this returns."""
-        state = self.state.branch()
+        if stop.is_set():
+            raise CancelledError
         positions = outcome.positions[rows]
+        state = self.state.block(np.sort(positions))
         wanted = {number: flags[rows] for number, flags in outcome.wanted.items() if flags[rows].any()}
         block = Block(state, positions, wanted)
         stats = PassStats(decoded=block.decoded)
-        result = walk(state, self._needed, positions, stats, after, block)
+        result = walk(state, self._needed, positions, stats, passed, block)
         stats.failed = int(result.failed.sum())
-        for values in state.untidy():
-            values.write_parts()
+        tables = state.save()
         if self._on_block is not None:
             self._on_block(stats, len(rows) / self.state.count)
-        return state, stats
+        return tables, stats
 
 
 _locks: weakref.WeakValueDictionary[tuple[str, str], threading.Lock] = weakref.WeakValueDictionary()
@@ -155,3 +179,11 @@ def _shard_lock(store: str, token: str) -> threading.Lock:
     """One task at a time computes a shard's missing rows in this process; who waited looks again."""
     with _locks_guard:
         return _locks.setdefault((store, token), threading.Lock())
+
+
+def _forget_locks() -> None:
+    _locks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)  # a lock that another thread held would never be released

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +15,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from imagecurate.columns import KEY, SAMPLE_ID, SHARD, SOURCE
-from imagecurate.plan.stage import ImageStage
 from imagecurate.plan.steps import MaskStep, Plan, StageStep, WithColumnStep
 from imagecurate.shards import ByteSource, InputSchema, Shard, index_shard, open_shard
-from imagecurate.store import ERROR, POSITION, StageValues, Store, digest, write_atomically
+from imagecurate.store import ERROR, POSITION, BlockValues, StageValues, Store, digest, write_atomically
 
-__all__ = ["ShardState", "Work"]
+__all__ = ["BlockState", "ShardState", "Work"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,9 @@ class Work:
     store: Store
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
-    def __dask_tokenize__(self) -> str:
-        return self.plan.fingerprint
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        # Dask takes expressions of one token for one and the same, so the place belongs to it.  No fingerprint has it.
+        return self.plan.fingerprint, str(self.store.root), digest(dict(self.storage_options or {}))
 
     def index_folder(self) -> str:
         """Name of the folder of indexes: how incoming columns are read decides what is in them."""
@@ -77,13 +76,7 @@ class ShardState:
 
     def column(self, name: str, positions: NDArray[np.int64]) -> pa.Array:
         """Values of a column at some positions, null where it is not computed."""
-        number = self.plan.producers.get(name)
-        if number is None:
-            return self._incoming(name, positions)
-        step = self.plan.steps[number]
-        if isinstance(step, WithColumnStep):
-            return step.expression.values({c: self.column(c, positions) for c in step.expression.columns or (KEY,)})
-        return self.stage(number).column(name, positions)
+        return _column(self, name, positions, self.incoming)
 
     def mask(self, step: MaskStep) -> NDArray[np.bool_]:
         """True at the positions that a raw mask keeps."""
@@ -97,21 +90,13 @@ class ShardState:
         counts: dict[str, int] = json.loads(metadata.get(b"imagecurate.counts", b"{}"))
         return counts
 
-    def untidy(self) -> list[StageValues]:
-        """Stages that know rows which are not in the store, or there in parts."""
-        return [values for values in self._stages.values() if not values.tidy]
+    def stages(self) -> list[StageValues]:
+        """Stages that were asked for so far."""
+        return list(self._stages.values())
 
-    def branch(self) -> ShardState:
+    def block(self, positions: NDArray[np.int64]) -> BlockState:
         """The same state for one block of rows, to add to without regard to other blocks."""
-        twin = copy.copy(self)
-        twin._stages = {number: values.branch() for number, values in self._stages.items()}
-        return twin
-
-    def take_in(self, branch: ShardState) -> None:
-        """Take over the rows that a branch added."""
-        for number, values in branch._stages.items():
-            if len(values.fresh):
-                self.stage(number).add(values.fresh)
+        return BlockState(self, positions)
 
     def _open_stage(self, number: int) -> StageValues:
         step = self.plan.steps[number]
@@ -119,7 +104,7 @@ class ShardState:
             raise TypeError(f"step {number} of the plan is no resolved stage")
         fields = [pa.field(ERROR, pa.string()), *(pa.field(n, kind) for n, kind in step.stage.adds().items())]
         self.work.store.describe(step.fingerprint, lambda: self.plan.stage_record(number))
-        files = self.work.store.stage(step.fingerprint, reads_metadata=not isinstance(step.stage, ImageStage))
+        files = self.work.store.stage(step.fingerprint, reads_metadata=step.reads_metadata)
         return StageValues(files, self.shard, self.count, pa.schema(fields))
 
     def _open_index(self) -> pq.ParquetFile:
@@ -132,7 +117,8 @@ class ShardState:
         write_atomically(path, lambda temporary: pq.write_table(table, temporary))
         return pq.ParquetFile(path)
 
-    def _incoming(self, name: str, positions: NDArray[np.int64]) -> pa.Array:
+    def incoming(self, name: str, positions: NDArray[np.int64]) -> pa.Array:
+        """Values of a column that came with the data, or that follows from where the rows lie."""
         if name == POSITION:
             return pa.array(positions)
         if name == SAMPLE_ID:
@@ -149,3 +135,54 @@ class ShardState:
                 )
         values = self._index_columns[name]
         return values if len(positions) == self.count else values.take(pa.array(positions))
+
+
+class BlockState:
+    """The state of a shard for a block of its rows: what the block adds stays with it until the block is done."""
+
+    def __init__(self, shared: ShardState, positions: NDArray[np.int64]) -> None:
+        self.plan = shared.plan
+        self._shared = shared
+        self._positions = positions
+        self._stages: dict[int, BlockValues] = {}
+
+    def bytes(self) -> ByteSource:
+        """The bytes of the shard."""
+        return self._shared.bytes()
+
+    def stage(self, number: int) -> BlockValues:
+        """Columns of the stage at a step of the plan."""
+        if number not in self._stages:
+            self._stages[number] = BlockValues(self._shared.stage(number), self._positions)
+        return self._stages[number]
+
+    def column(self, name: str, positions: NDArray[np.int64]) -> pa.Array:
+        """Values of a column at some positions of the block, null where it is not computed."""
+        return _column(self, name, positions, self._shared.incoming)
+
+    def mask(self, step: MaskStep) -> NDArray[np.bool_]:
+        """True at the positions that a raw mask keeps."""
+        return self._shared.mask(step)
+
+    def save(self) -> dict[int, pa.Table]:
+        """Put what the block added into the store; give it by the number of the step."""
+        for values in self._stages.values():
+            values.save()
+        return {number: values.fresh for number, values in self._stages.items() if len(values.fresh)}
+
+
+def _column(
+    state: ShardState | BlockState,
+    name: str,
+    positions: NDArray[np.int64],
+    incoming: Callable[[str, NDArray[np.int64]], pa.Array],
+) -> pa.Array:
+    number = state.plan.producers.get(name)
+    if number is None:
+        return incoming(name, positions)
+    step = state.plan.steps[number]
+    if isinstance(step, WithColumnStep):
+        # a constant expression names no column, but its length must be known
+        columns = {read: state.column(read, positions) for read in step.expression.columns or (KEY,)}
+        return step.expression.values(columns)
+    return state.stage(number).column(name, positions)

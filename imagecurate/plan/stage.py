@@ -123,9 +123,6 @@ class ImageStage(Stage):
     the pixels are not.  ``process`` then gets a batch of prepared pictures.
     """
 
-    #: Rows a part of the store: what a killed run can lose.
-    rows_per_part: ClassVar[int] = 256
-
     @property
     def input_shape(self) -> tuple[int, ...] | None:
         """Shape of one prepared picture where all share one (uint8): batches are then one array, else a list."""
@@ -174,7 +171,8 @@ class ColumnStage(Stage):
         ----------
         columns : mapping of str to array
             The columns in ``reads()``: a vector column as a float32 matrix of shape (n, d), numbers and booleans as
-            arrays of shape (n,), all else as object arrays.
+            arrays of shape (n,), all else as object arrays.  Where the stage accepts null, numbers are float64 with
+            NaN for null, and vectors and booleans among which there is a null are object arrays.
         """
 
 

@@ -39,6 +39,8 @@ class StageStep:
     stage: Stage
     rows: str | None = None
     fingerprint: str | None = None
+    #: Whether what it computes depends on incoming columns, once resolved.
+    reads_metadata: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,15 +179,21 @@ class Plan:
         """
         if all(step.fingerprint for step in self.steps if isinstance(step, StageStep)):
             return self
-        names: dict[str, str] = {}
+        origins = {field.name: digest([self.inputs_fingerprint, str(field)]) for field in self.inputs}
+        incoming = set(origins)  # columns that depend on incoming ones
         steps: list[Step] = []
         for step in self.steps:
+            depends = bool(incoming & set(_reads(step)))
             if isinstance(step, StageStep):
-                step = dataclasses.replace(step, fingerprint=self._fingerprint(step, names))
-                names |= dict.fromkeys(step.stage.adds(), step.fingerprint or "")
+                fingerprint = self._fingerprint(step, origins)
+                depends = depends or step.rows is not None
+                step = dataclasses.replace(step, fingerprint=fingerprint, reads_metadata=depends)
+                origins |= dict.fromkeys(step.stage.adds(), fingerprint)
             elif isinstance(step, WithColumnStep):
-                origins = [self._origin(column, names) for column in step.expression.columns]
-                names[step.name] = digest([str(step.expression), origins])
+                read = [origins[column] for column in step.expression.columns]
+                origins[step.name] = digest([str(step.expression), read])
+            if depends:
+                incoming.update(_columns_of(step))
             steps.append(step)
         return dataclasses.replace(self, steps=tuple(steps))
 
@@ -208,16 +216,13 @@ class Plan:
             **step.stage.identity(),
         }
 
-    def _fingerprint(self, step: StageStep, names: Mapping[str, str]) -> str:
-        inputs = {column: self._origin(column, names) for column in step.stage.reads()}
+    def _fingerprint(self, step: StageStep, origins: Mapping[str, str]) -> str:
+        inputs = {column: origins[column] for column in step.stage.reads()}
         if isinstance(step.stage, ImageStage):
             inputs["pixels"] = digest(self.policy.identity())
         if step.rows is not None:
             inputs["rows"] = step.rows
         return step.stage.fingerprint(inputs)
-
-    def _origin(self, column: str, names: Mapping[str, str]) -> str:
-        return names.get(column, f"input:{self.inputs_fingerprint}:{column}")
 
     def _expression(self, text: str | Expression) -> tuple[Plan, Expression]:
         expression = text if isinstance(text, Expression) else Expression.parse(text)
@@ -255,6 +260,11 @@ class Plan:
         return step.stage if isinstance(step, StageStep) else None
 
     def _refuse_existing(self, column: str, writer: str) -> None:
+        if not isinstance(column, str) or not column or column.startswith("_"):
+            raise ParameterError.because(
+                f"{writer} cannot write a column named {column!r}",
+                "a name is text that does not begin with an underscore: those are kept for internal columns",
+            )
         if column not in self.schema:
             return
         if column in self.inputs.names:

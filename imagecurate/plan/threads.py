@@ -6,9 +6,14 @@ import functools
 import os
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
-__all__ = ["cores", "one_torch_thread", "pool"]
+__all__ = ["cores", "one_torch_thread", "pool", "stop_of_this_run", "stoppable"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _local = threading.local()
 
@@ -39,9 +44,29 @@ def one_torch_thread() -> None:
     """Keep torch from multiplying the threads of the pool, if torch is in use.
 
     Blocks are worked on side by side, one a core; torch's own threads on top of that halve the speed and collapse on
-    a shared machine.  The number is kept by thread: the user's own threads keep theirs.
+    a shared machine.  Threads that used torch before keep their number; those started later inherit the one.
     """
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "set_num_threads") and not getattr(_local, "limited", False):
         torch.set_num_threads(1)
         _local.limited = True
+
+
+def stop_of_this_run() -> threading.Event:
+    """The event that says that the run, in one of whose threads this is called, was broken off."""
+    stop: threading.Event = getattr(_local, "stop", None) or threading.Event()
+    return stop
+
+
+def stoppable(task: Callable[[Item], Result], stop: threading.Event) -> Callable[[Item], Result]:
+    """Make a task that knows the event of its run: blocks that have not begun when it is set do not begin."""
+
+    def run(item: Item) -> Result:
+        _local.stop = stop
+        return task(item)
+
+    return run
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # the threads stay behind in the parent

@@ -9,8 +9,8 @@ from imagecurate.columns import IMAGE_ERROR, KEY
 from imagecurate.plan.blocks import Block
 from imagecurate.plan.compute import run_column_stage
 from imagecurate.plan.facts import PixelFacts
-from imagecurate.plan.outcome import INDEX, Outcome, PassStats, Positions
-from imagecurate.plan.shard_state import ShardState
+from imagecurate.plan.outcome import INDEX, Flags, Outcome, PassStats, Positions
+from imagecurate.plan.shard_state import BlockState, ShardState
 from imagecurate.plan.stage import ColumnStage, ImageStage
 from imagecurate.plan.steps import FilterStep, MaskStep, StageStep
 from imagecurate.store import ERROR
@@ -19,11 +19,11 @@ __all__ = ["walk"]
 
 
 def walk(
-    state: ShardState,
+    state: ShardState | BlockState,
     needed: frozenset[int],
     positions: Positions,
     stats: PassStats,
-    after: int = 0,
+    passed: int = 0,
     block: Block | None = None,
 ) -> Outcome:
     """Find what happens to some rows.
@@ -31,62 +31,75 @@ def walk(
     Without a block, rows whose next image stage has no value yet become pending and stay candidates; with one, image
     stages compute.  Column stages compute wherever their inputs are known.
 
+    A stage computes every row that is alive where it stands, whatever other stages made of the row: what a row holds
+    must not depend on which of them were asked for.
+
     Parameters
     ----------
-    state : ShardState
+    state : ShardState or BlockState
     needed : frozenset of int
         Steps that count.
     positions : array of int
         The rows.
     stats : PassStats
         Counts what is computed.
-    after : int, default=0
-        Filters and masks before this step are known to let all these rows pass.
+    passed : int, default=0
+        These rows are known to have passed the filters before this step.
     block : Block, optional
         Pixels of these rows.
     """
     outcome = Outcome.untouched(positions)
-    _record_failures(outcome, INDEX, np.arange(len(positions)), state.column(ERROR, positions))
+    pictures = np.ones(len(positions), np.bool_)  # False where there is none to decode
+    pictures[_record_failures(outcome, INDEX, np.arange(len(positions)), state.column(ERROR, positions))] = False
     for number, step in enumerate(state.plan.steps):
         if number not in needed:
             continue
         if isinstance(step, StageStep) and isinstance(step.stage, ImageStage):
-            _image_step(state, number, step.stage, outcome, stats, block)
+            _image_step(state, number, step.stage, outcome, pictures, stats, block)
         elif isinstance(step, StageStep) and isinstance(step.stage, ColumnStage):
             _column_step(state, number, step.stage, outcome, stats)
-        elif isinstance(step, FilterStep) and number >= after:
+        elif isinstance(step, FilterStep) and number >= passed:
             rows = np.flatnonzero(outcome.decided)
             # a constant expression names no column, but its length must be known
             columns = {name: state.column(name, positions[rows]) for name in step.expression.columns or (KEY,)}
             passes, null = step.expression.passes(columns)
             outcome.drop(number, rows[~passes], null[~passes])
-        elif isinstance(step, MaskStep) and number >= after:
+        elif isinstance(step, MaskStep) and number >= passed:
             outcome.drop(number, np.flatnonzero(outcome.alive & ~state.mask(step)[positions]))
     return outcome
 
 
 def _image_step(
-    state: ShardState, number: int, stage: ImageStage, outcome: Outcome, stats: PassStats, block: Block | None
+    state: ShardState | BlockState,
+    number: int,
+    stage: ImageStage,
+    outcome: Outcome,
+    pictures: Flags,
+    stats: PassStats,
+    block: Block | None,
 ) -> None:
     values = state.stage(number)
-    missing = outcome.alive & ~outcome.failed & ~values.known(outcome.positions)
+    missing = outcome.alive & pictures & ~values.known(outcome.positions)
     if block is not None and missing.any():
         values.add(block.compute(number, outcome.positions[missing]))
         stats.count(type(stage).__name__, int(missing.sum()))
         missing[:] = False
     outcome.wanted[number] = missing
     outcome.pending |= missing
-    rows = np.flatnonzero(outcome.decided & ~outcome.failed)
+    rows = np.flatnonzero(outcome.decided)
     if isinstance(stage, PixelFacts):
-        _record_failures(outcome, number, rows, values.column(IMAGE_ERROR, outcome.positions[rows]))
+        broken = _record_failures(outcome, number, rows, values.column(IMAGE_ERROR, outcome.positions[rows]))
+        pictures[broken] = False
     else:
         failed, reasons = values.failures(outcome.positions[rows])
         outcome.fail(number, rows[failed], reasons)
 
 
-def _column_step(state: ShardState, number: int, stage: ColumnStage, outcome: Outcome, stats: PassStats) -> None:
+def _column_step(
+    state: ShardState | BlockState, number: int, stage: ColumnStage, outcome: Outcome, stats: PassStats
+) -> None:
     values = state.stage(number)
-    rows = np.flatnonzero(outcome.decided & ~outcome.failed)
+    rows = np.flatnonzero(outcome.decided)
     missing = outcome.positions[rows][~values.known(outcome.positions[rows])]
     if len(missing):
         values.add(run_column_stage(stage, {name: state.column(name, missing) for name in stage.reads()}, missing))
@@ -95,6 +108,9 @@ def _column_step(state: ShardState, number: int, stage: ColumnStage, outcome: Ou
     outcome.fail(number, rows[failed], reasons)
 
 
-def _record_failures(outcome: Outcome, step: int, rows: Positions, errors: pa.Array) -> None:
-    if errors.null_count < len(errors):
-        outcome.fail(step, rows[errors.is_valid().to_numpy(zero_copy_only=False)], errors.drop_null().to_pylist())
+def _record_failures(outcome: Outcome, step: int, rows: Positions, errors: pa.Array) -> Positions:
+    """Record a column of errors as failures; give the rows that have one."""
+    broken: Positions = rows[errors.is_valid().to_numpy(zero_copy_only=False)]
+    if len(broken):
+        outcome.fail(step, broken, errors.drop_null().to_pylist())
+    return broken

@@ -4,4 +4,14 @@ from imagecurate.store.files import ERROR, PART_ROWS, POSITION, StageFiles, Stor
 from imagecurate.store.fingerprint import digest
 from imagecurate.store.values import BlockValues, StageValues
 
-__all__ = ["ERROR", "PART_ROWS", "POSITION", "BlockValues", "StageFiles", "StageValues", "Store", "digest", "write_atomically"]
+__all__ = [
+    "ERROR",
+    "PART_ROWS",
+    "POSITION",
+    "BlockValues",
+    "StageFiles",
+    "StageValues",
+    "Store",
+    "digest",
+    "write_atomically",
+]

@@ -69,7 +69,9 @@ def write_table(path: Path, table: pa.Table, *, durable: bool = False) -> None:
     row_group = PART_ROWS if vectors else max(len(table), 1)
     # One chunk, or the pages would follow the history of the rows; no metadata, as pandas would choke on list columns.
     plain = table.combine_chunks().replace_schema_metadata(None)
-    write_atomically(path, lambda temporary: pq.write_table(plain, temporary, row_group_size=row_group), durable=durable)
+    write_atomically(
+        path, lambda temporary: pq.write_table(plain, temporary, row_group_size=row_group), durable=durable
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from imagecurate.store.files import ERROR, PART_ROWS, POSITION, StageFiles, StoredShard, merge
+from imagecurate.store.files import ERROR, PART_ROWS, POSITION, StageFiles, StoredShard
 
 __all__ = ["BlockValues", "StageValues"]
 
@@ -48,8 +48,9 @@ class StageValues:
             self._row[positions] = np.arange(len(positions))
         self._stored = 0 if self._finished is None else self._finished.metadata.num_rows
         self._without_errors = self._finished is None or _all_null(self._finished, ERROR)
+        self._unsaved: list[pa.Table] = []
         for part in parts:
-            self.add(part)
+            self.add(part, saved=True)
         self.has_parts = bool(parts)
         self.has_fresh = False
 
@@ -74,13 +75,21 @@ class StageValues:
             return np.zeros(len(positions), np.bool_), []
         return _split_errors(self.column(ERROR, positions))
 
-    def add(self, rows: pa.Table) -> None:
-        """Add rows that were just computed, with their positions."""
+    def add(self, rows: pa.Table, *, saved: bool = False) -> None:
+        """Add rows that were just computed, with their positions; ``saved`` if a part of the store has them."""
         start = self._stored + sum(len(table) for table in self._loose)
         self._row[rows[POSITION].to_numpy()] = np.arange(start, start + len(rows))
         self._loose.append(rows.select(self.schema.names).cast(self.schema))
         self._loose_columns.clear()
         self.has_fresh = True
+        if not saved:
+            self._unsaved.append(rows)
+
+    def save(self) -> None:
+        """Put the rows that no part has yet into parts."""
+        for rows in self._unsaved:
+            self.write_parts(rows)
+        self._unsaved.clear()
 
     def write_parts(self, rows: pa.Table) -> None:
         """Write rows to the parts that their positions belong to."""
@@ -91,6 +100,7 @@ class StageValues:
     def finish(self) -> None:
         """Bring everything known, here and by now in the store, into one file."""
         self._files.finish(self._shard, self._loose, self._count)
+        self._unsaved.clear()
         self.has_parts = self.has_fresh = False
 
     def _finished_column(self, name: str) -> pa.Array:

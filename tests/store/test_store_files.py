@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagecurate.columns import VECTOR
-from imagecurate.store import ERROR, PART_ROWS, POSITION, StageValues, Store
+from imagecurate.store import ERROR, PART_ROWS, POSITION, BlockValues, StageValues, Store
 
 SCHEMA = pa.schema([(ERROR, pa.string()), ("score", pa.float64()), ("vector", VECTOR)])
 COUNT = 3 * PART_ROWS + 7
@@ -50,7 +50,7 @@ def test_any_order_of_parts_finishes_and_kills_gives_the_rows(
         state.add(rows(np.array(sorted(chosen))))
         known |= chosen
         if data.draw(st.booleans()):
-            state.write_parts()
+            state.save()
         else:
             state.finish()
     state = values(folder)
@@ -71,9 +71,11 @@ def test_the_finished_file_depends_only_on_the_rows(tmp_path: Path) -> None:
     one.add(rows(np.arange(COUNT)))
     one.finish()
     for start in (PART_ROWS, 0, 2 * PART_ROWS):
-        part = two.branch()
-        part.add(rows(np.arange(start, min(start + PART_ROWS, COUNT))))
-        part.write_parts()
+        positions = np.arange(start, min(start + PART_ROWS, COUNT))
+        part = BlockValues(two, positions)
+        part.add(rows(positions))
+        assert part.column("score", positions[::-1]).to_pylist() == (positions[::-1] / 2).tolist()
+        part.save()
     again = values(tmp_path / "two")
     again.add(rows(np.arange(3 * PART_ROWS, COUNT)))
     again.finish()

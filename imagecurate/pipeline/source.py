@@ -1,0 +1,169 @@
+"""A YAML file read with the line of each of its parts, and what is wrong with it as one sentence."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from imagecurate.errors import ImageCurateError, ParameterError, listed, near_miss
+
+__all__ = ["QUOTE", "Source", "is_scalar", "read"]
+
+#: What helps where YAML took text for a number, a date, true or false.
+QUOTE = "put it in quotes"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the parts of a pipeline stand in its file; without a file, of one made in Python, nowhere.
+
+    All are equal: pipelines that say the same are the same, wherever they were written.
+    """
+
+    path: str = field(default="", compare=False)
+    root: yaml.Node | None = field(default=None, compare=False)
+
+    def at(self, *place: Any) -> str:
+        """``file:line`` of the part with these keys and indices, or of the nearest part around it."""
+        node = self.root
+        line = node.start_mark.line if node else 0
+        for name in place:
+            if isinstance(node, yaml.MappingNode):
+                found = [(key, value) for key, value in node.value if key.value == str(name)]
+                if not found:
+                    break
+                key, node = found[-1]  # what is merged with << comes first
+                line = key.start_mark.line
+            elif isinstance(node, yaml.SequenceNode):
+                node = node.value[name]
+                line = node.start_mark.line
+        return f"{self.path}:{line + 1}"
+
+    @contextmanager
+    def naming(self, *place: Any, but: Mapping[type[ImageCurateError], str] | None = None) -> Iterator[None]:
+        """Put ``file:line`` in front of an error about a part; its class stays.
+
+        ``but`` names other parts for errors of some classes.
+        """
+        try:
+            yield
+        except ImageCurateError as error:
+            if self.root is None:
+                raise
+            other = (but or {}).get(type(error))
+            raise type(error)(f"{self.at(*([other] if other else place))}: {error}") from error
+
+    def error(self, error: ValidationError, values: Any, keys: Mapping[str, Iterable[str]]) -> ParameterError:
+        """Say in one sentence what pydantic found wrong.
+
+        Parameters
+        ----------
+        error : pydantic.ValidationError
+        values : mapping
+            What was checked.
+        keys : mapping of str to str
+            The keys that there are in each part that has a fixed set of them; those of the whole under "".
+        """
+        problems = [(_place(problem["loc"], values), problem) for problem in error.errors()]
+        # Of a union every member complains; the one that was meant got farthest.
+        place = max((at for at, _ in problems if at[:1] == problems[0][0][:1]), key=len)
+        here = [problem for at, problem in problems if at == place]
+        kind, name = here[0]["type"], str(here[0]["loc"][-1])
+        where = self.at(*place)
+        if kind in ("extra_forbidden", "unexpected_keyword_argument", "invalid_key"):
+            known = list(keys[str(place[0]) if len(place) > 1 else ""])
+            guess = near_miss(name, known)
+            message = f"{where}: unknown key {name!r}" + (f"; did you mean {guess!r}?" if guess else "")
+            return ParameterError.because(message, None if guess else f"known are {listed(known, 20)}")
+        if kind == "missing":
+            return ParameterError(f"{where}: the key {name!r} is missing")
+        if kind == "value_error":
+            return ParameterError(f"{where}: {here[0]['ctx']['error']}")
+        expected = " or ".join(dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in here))
+        value = here[0]["input"]
+        found = "" if place[0] == "storage_options" else f", but is {value!r:.200}"  # there may be a secret in it
+        return ParameterError.because(
+            f"{where}: {'.'.join(map(str, place))} should be {expected}{found}",
+            QUOTE if kind == "string_type" and is_scalar(value) else None,
+        )
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[Any, Any], Source]:
+    """Read a YAML file that holds a mapping.
+
+    Raises
+    ------
+    ParameterError
+        There is no such file, or it is not UTF-8, not YAML, not a mapping, or has a key twice.
+    """
+    try:
+        data = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
+        text = data.decode()
+    except FileNotFoundError:
+        raise ParameterError(f"there is no pipeline file {str(path)!r}") from None
+    except OSError as error:
+        raise ParameterError(f"the pipeline file {str(path)!r} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ParameterError.because(
+            f"{path}:{line}: expected UTF-8 text, but found other bytes", "is it the right file?"
+        ) from None
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        values = loader.construct_document(root) if root else None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ParameterError(f"{path}:{line}: not well-formed YAML: {error.reason}") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        problem = ", ".join(filter(None, [error.context, error.problem]))
+        raise ParameterError(f"{path}:{line}: not well-formed YAML: {problem}") from None
+    if not isinstance(values, dict):
+        raise ParameterError.because(f"{path}:1: a pipeline is a mapping", "begin with 'input: …' and 'output: …'")
+    return values, Source(str(path), root)
+
+
+def is_scalar(value: Any) -> bool:
+    """Tell whether YAML made something other than text of one word."""
+    return value is not None and not isinstance(value, str | list | dict)
+
+
+class _Loader(yaml.SafeLoader):
+    """Tells the line of what YAML's own loader lets pass, or stumbles over."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Refuse a key that is there twice, of which the last would win."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[Any, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in lines:
+                problem = f"the key {key.value!r} stands in line {lines[key.value] + 1} already"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            lines[key.value] = key.start_mark.line
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Give the line of what looks like a number or date and is none."""
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from None
+
+
+def _place(loc: Iterable[Any], values: Any) -> tuple[Any, ...]:
+    """Leave out what pydantic writes between keys and indices: the members of a union, a key that is missing."""
+    place = []
+    for part in loc:
+        if (isinstance(values, dict) and part in values) or (isinstance(values, list) and isinstance(part, int)):
+            place.append(part)
+            values = values[part]
+    return tuple(place)
