@@ -15,7 +15,6 @@ from rich.table import Table
 
 from imagecurate._version import __version__
 from imagecurate.errors import ImageCurateError
-from imagecurate.shards.remote import read_whole
 
 __all__ = ["app", "main"]
 
@@ -89,6 +88,7 @@ def _demo(folder: Path, quiet: bool) -> None:
 
 def _run(file: Path, quiet: bool) -> None:
     from imagecurate.pipeline import Pipeline
+    from imagecurate.shards.remote import read_whole
 
     pipeline = Pipeline.from_yaml(file)
     dataset, summary = pipeline.run(progress=False if quiet else None)
@@ -126,6 +126,6 @@ def _table(record: dict[str, Any]) -> Table:
         ("failed", record["failed_by_reason"].items()),
     ):
         for reason, count in sorted(reasons, key=lambda each: -each[1]):
-            if count:
+            if count or status == "kept":
                 table.add_row(status, escape(reason), f"{count:,}")
     return table

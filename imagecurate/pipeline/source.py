@@ -113,9 +113,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[Any, Any], Source]:
         raise ParameterError(f"the pipeline file {str(path)!r} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ParameterError.because(
-            f"{path}:{line}: expected UTF-8 text, but found other bytes", "is it the right file?"
-        ) from None
+        message = f"{path}:{line}: expected UTF-8 text, but found the byte 0x{data[error.start]:02x}"
+        raise ParameterError.because(message, "a pipeline is a text file such as curate.yaml") from None
     try:
         loader = _Loader(text)
         root = loader.get_single_node()

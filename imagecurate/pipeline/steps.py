@@ -77,9 +77,10 @@ def step_of(entry: Any) -> Step:
     """
     one = {entry: None} if isinstance(entry, str) else entry
     if not isinstance(one, dict) or len(one) != 1:
-        found = f"found {listed(one)}" if isinstance(one, dict) and one else f"found {entry!r:.200}"
+        found = listed(one) if isinstance(one, dict) and one else f"{entry!r:.200}"
         raise ParameterError.because(
-            f"a step is one name, or one name with its parameters, but {found}", "one '- ' each"
+            f"a step is one name, or one name with its parameters, but found {found}",
+            "as in '- ThumbnailEmbedder' or '- Filter: {expr: width >= 200}', each with its own '- '",
         )
     ((name, given),) = one.items()
     parameters = {} if given is None else given

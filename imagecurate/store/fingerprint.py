@@ -6,6 +6,7 @@ the values that neither shows.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import copyreg
@@ -37,9 +38,9 @@ WRAPPERS = (
     functools.partialmethod,
     type(functools.cache(len)),
 )
+HELD_AT = ("__func__", "fget", "fset", "fdel", "func", "__wrapped__")
 #: Those of them that pickle refuses, or writes by name.
 UNPICKLED = (staticmethod, classmethod, property, type(functools.cache(len)))
-HELD_AT = ("__func__", "fget", "fset", "fdel", "func", "__wrapped__")
 
 #: Values of each class as they were when it was first asked for; see ``source_of``.
 _first_values: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
@@ -135,7 +136,8 @@ def _class_around(code: types.CodeType, name: str, module: str) -> tuple[str, fr
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they were shown when the module was compiled first
             tree = ast.parse(module)
-            flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # notebook cells may await
+            # A notebook cell may await, and inherits what an earlier one imported from the future.
+            flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | code.co_flags & __future__.annotations.compiler_flag
             compiled = frozenset(_code_within(compile(tree, code.co_filename, "exec", flags, dont_inherit=True)))
     except (SyntaxError, ValueError):
         return "", frozenset()
