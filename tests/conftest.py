@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from making import write_folder
 from s3 import Requests, server
 
 # No timed assertions, and the same cases in every run: a failure can be repeated.
@@ -29,6 +30,12 @@ def s3() -> Iterator[tuple[Any, dict[str, Any], Requests]]:
     """A client for an S3 server with one bucket, storage options for it, and its requests."""
     with server() as running:
         yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two shards of four plain samples, keys 000000000 to 000000007, widths 48 to 80."""
+    return write_folder(tmp_path / "data", shards=2, samples_per_shard=4)
 
 
 @pytest.fixture

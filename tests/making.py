@@ -211,3 +211,15 @@ def careless_shard(path: Path | str, format: int = tarfile.PAX_FORMAT) -> Path:
         ],
         format,
     )
+
+
+def member_digests(folder: Path | str) -> dict[str, str]:
+    """sha256 of each member of all tars of a folder, by name."""
+    found = {}
+    for path in sorted(Path(folder).glob("*.tar")):
+        with tarfile.open(path) as tar:
+            for entry in tar:
+                data = tar.extractfile(entry)
+                assert data is not None
+                found[entry.name] = hashlib.sha256(data.read()).hexdigest()
+    return found

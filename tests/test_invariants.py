@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import signal
 import subprocess
 import sys
-import tarfile
 import textwrap
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from making import picture, write_tar
+from making import member_digests, picture, write_tar
 from toys import Brightness, Corner, Picky, Twice
 
 import imagecurate as ic
@@ -75,18 +73,6 @@ def planned(folder: Path, conditions: list[str], workdir: Path | None = None) ->
     return ds.pipe(Twice(), Corner())
 
 
-def members(folder: Path) -> dict[str, str]:
-    """sha256 of each member of all tars of a folder, by name."""
-    found = {}
-    for path in sorted(folder.glob("*.tar")):
-        with tarfile.open(path) as tar:
-            for entry in tar:
-                data = tar.extractfile(entry)
-                assert data is not None
-                found[entry.name] = hashlib.sha256(data.read()).hexdigest()
-    return found
-
-
 @settings(max_examples=25)
 @given(shards=datasets, conditions=filters)
 def test_every_sample_is_accounted_for_and_exported_untouched(
@@ -111,7 +97,7 @@ def test_every_sample_is_accounted_for_and_exported_untouched(
     assert waterfall.left.iloc[-1] == summary.samples
     assert waterfall.failed.sum() == counts.get("failed", 0)
     kept = set(ledger.key[ledger.status == "kept"])
-    before, after = members(source), members(folder / "out")
+    before, after = member_digests(source), member_digests(folder / "out")
     assert after == {name: digest for name, digest in before.items() if name.split(".")[0] in kept}
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from making import member_digests
 
 import imagecurate as ic
 from imagecurate.errors import StageError
@@ -27,18 +26,6 @@ class TinyClip(ic.ImageEmbedder):
 
         model: Callable[[Any], Any] = timm.create_model("test_vit", num_classes=768)
         return model
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """sha256 of every member of the tars of a folder, by its name."""
-    found = {}
-    for path in sorted(folder.glob("*.tar")):
-        with tarfile.open(path) as tar:
-            for member in tar:
-                data = tar.extractfile(member)
-                assert data is not None
-                found[member.name] = hashlib.sha256(data.read()).hexdigest()
-    return found
 
 
 @pytest.mark.shared
@@ -68,7 +55,7 @@ def test_photographs_from_shards_to_curated_shards(shared: Path, tmp_path: Path,
     expected = frame.key[(frame.aesthetic_score >= threshold) & (frame.nsfw_score < 0.99)]
     assert ledger.key[ledger.status == "kept"].tolist() == expected.tolist()
     assert len(ledger) == 460 == (ledger.status == "kept").sum() + (ledger.reason == "quality").sum()
-    before, after = digests(photos), digests(tmp_path / "out")
+    before, after = member_digests(photos), member_digests(tmp_path / "out")
     assert len(after) == 3 * summary.samples
     assert after.items() <= before.items()
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from imagecurate.errors import ImageCurateError, ParameterError, listed, near_miss
 
-__all__ = ["QUOTE", "Source", "is_scalar", "read"]
+__all__ = ["QUOTE", "Source", "misread", "read"]
 
 #: What helps where YAML took text for a number, a date, true or false.
 QUOTE = "put it in quotes"
@@ -72,7 +72,8 @@ class Source:
         keys : mapping of str to str
             The keys that there are in each part that has a fixed set of them; those of the whole under "".
         """
-        problems = [(_place(problem["loc"], values), problem) for problem in error.errors()]
+        found = sorted(error.errors(), key=lambda problem: problem["type"] == "missing")  # it may just be misspelt
+        problems = [(_place(problem["loc"], values), problem) for problem in found]
         # Of a union every member complains; the one that was meant got farthest.
         place = max((at for at, _ in problems if at[:1] == problems[0][0][:1]), key=len)
         here = [problem for at, problem in problems if at == place]
@@ -89,10 +90,10 @@ class Source:
             return ParameterError(f"{where}: {here[0]['ctx']['error']}")
         expected = " or ".join(dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in here))
         value = here[0]["input"]
-        found = "" if place[0] == "storage_options" else f", but is {value!r:.200}"  # there may be a secret in it
+        given = "" if place[0] == "storage_options" else f", but is {value!r:.200}"  # there may be a secret in it
         return ParameterError.because(
-            f"{where}: {'.'.join(map(str, place))} should be {expected}{found}",
-            QUOTE if kind == "string_type" and is_scalar(value) else None,
+            f"{where}: {'.'.join(map(str, place))} should be {expected}{given}",
+            QUOTE if kind == "string_type" and misread(value) else None,
         )
 
 
@@ -131,8 +132,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[Any, Any], Source]:
     return values, Source(str(path), root)
 
 
-def is_scalar(value: Any) -> bool:
-    """Tell whether YAML made something other than text of one word."""
+def misread(value: Any) -> bool:
+    """Tell whether YAML may have made this of a word that was meant as text."""
     return value is not None and not isinstance(value, str | list | dict)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from imagecurate.dataset import ImageTextPairDataset
 from imagecurate.errors import ParameterError, listed, near_miss
 from imagecurate.expressions import Expression
-from imagecurate.pipeline.source import QUOTE, is_scalar
+from imagecurate.pipeline.source import QUOTE, misread
 from imagecurate.plan.stage import Stage
 
 __all__ = ["Filter", "Step", "WithColumn", "installed_stages", "step_of"]
@@ -113,7 +113,7 @@ def _plain_step(kind: type[Filter | WithColumn], parameters: Mapping[str, Any]) 
             raise ParameterError.because(f"{kind.__name__} has no parameter {parameter!r}", hint)
         if not isinstance(value, str):
             message = f"{kind.__name__}: {parameter} should be text, but is {value!r:.200}"
-            raise ParameterError.because(message, QUOTE if is_scalar(value) else None)
+            raise ParameterError.because(message, QUOTE if misread(value) else None)
     for parameter in takes:
         if parameter not in given and not hasattr(kind, parameter):  # a default is an attribute of the class
             raise ParameterError(f"{kind.__name__} needs the parameter {parameter!r}")
