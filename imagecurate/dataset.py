@@ -282,7 +282,7 @@ class ImageTextPairDataset:
         OutputError
             A file would lie beside the input, or replace one that somebody else wrote.
         """
-        return export_metadata(self._exported(), path, columns, storage_options=self._work.storage_options)
+        return export_metadata(self._exported(), _expanded(path), columns, storage_options=self._work.storage_options)
 
     to_parquet = save_metadata
 
@@ -333,7 +333,7 @@ class ImageTextPairDataset:
         with Progress("writing", 0, progress) as bar:
             return export_webdataset(
                 self._exported(),
-                path,
+                _expanded(path),
                 samples_per_shard=samples_per_shard,
                 bytes_per_shard=bytes_per_shard,
                 shard_digits=shard_digits if max_shards is None else max_shards,
@@ -428,6 +428,11 @@ class ImageTextPairDataset:
 
 
 read_webdataset = ImageTextPairDataset.from_webdataset
+
+
+def _expanded(path: Any) -> Any:
+    """A path with ``~`` made out; what is no path is told by the export."""
+    return os.path.expanduser(path) if isinstance(path, str | os.PathLike) else path  # noqa: PTH111 - URLs are no paths
 
 
 def _check_rows(number: Any, what: str) -> None:

@@ -26,4 +26,4 @@ def folder_at(path: str | os.PathLike[str], storage_options: StorageOptions = No
         Have a local file on the disk itself before it appears, so that it outlasts a power failure.
     """
     here = local_path(os.fspath(path))
-    return RemoteFolder(os.fspath(path), storage_options) if here is None else LocalFolder(Path(here).expanduser(), durable)
+    return RemoteFolder(os.fspath(path), storage_options) if here is None else LocalFolder(Path(here), durable)
