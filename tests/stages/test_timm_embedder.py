@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+import imagecurate as ic
 from imagecurate.errors import ParameterError, WeightsError
 from imagecurate.stages import TimmImageEmbedder
 from imagecurate.weights import CLIP_VIT_L14, file_digest
@@ -139,3 +141,23 @@ def test_caveats() -> None:
     assert TimmImageEmbedder(CLIP).caveat() == "its weights are random"
     assert TimmImageEmbedder(CLIP, pretrained=True).caveat() is None
     assert "QuickGELU" in str(TimmImageEmbedder("vit_large_patch14_clip_224.openai", pretrained=True).caveat())
+
+
+@pytest.mark.shared
+def test_embeddings_of_photographs_equal_timm_on_pillow(shared: Path, tmp_path: Path) -> None:
+    """From the bytes in a tar to the vector in the dataset, against Pillow, timm's transform and timm's features."""
+    torch.manual_seed(3)
+    model = timm.create_model("test_vit").eval()
+    torch.save(model.state_dict(), tmp_path / "vit.pth")
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    shard = shared / "data" / "photos" / "00002.tar"
+    dataset = ic.read_webdataset(str(shard), workdir=tmp_path / "work")
+    frame = TimmImageEmbedder("test_vit", checkpoint_path=str(tmp_path / "vit.pth"), autocast=False)(dataset).metadata
+    found = np.stack(frame.set_index("key").image_embedding.compute())
+    with tarfile.open(shard) as tar, torch.inference_mode():
+        files = [tar.extractfile(member) for member in tar if member.name.endswith(".jpg")]
+        pictures = torch.stack([transform(Image.open(file).convert("RGB")) for file in files])  # type: ignore[arg-type]
+        expected = model.forward_head(model.forward_features(pictures), pre_logits=True)
+    expected = torch.nn.functional.normalize(expected, dim=1).numpy()
+    assert found.shape == expected.shape == (115, 64)
+    assert (found * expected).sum(axis=1).min() >= 0.9999
