@@ -214,43 +214,49 @@ def belongs_to(mask: Frame, shards: ShardList) -> bool:
     So it must be made of frames over the shards, by operations that keep rows in their partitions under their index;
     what is reduced to one number may be anything.
     """
-    sources = 0
-    for expression in _of_rows(mask.expr):
-        if isinstance(expression, ShardFrame):
-            sources += expression.operand("iterables")[0].token == shards.token
-        elif not isinstance(expression, _KEEPING) or isinstance(expression, _MOVING):
-            return False
-    return sources > 0 and mask.npartitions == len(shards)
+    expressions = list(_of_rows(mask.expr, set()))
+    frames = [each for each in expressions if isinstance(each, ShardFrame)]
+    others = [each for each in expressions if not isinstance(each, ShardFrame)]
+    return (
+        bool(frames)
+        and mask.npartitions == len(shards)
+        and all(frame.operand("iterables")[0].token == shards.token for frame in frames)
+        and all(isinstance(each, _KEEPING) and not isinstance(each, _MOVING) for each in others)
+    )
 
 
 #: Expressions that leave rows in their partitions, and those among them that give rows another index or other rows.
-_KEEPING = (Blockwise, MaybeAlignPartitions, ShardFrame)
+_KEEPING = (Blockwise, MaybeAlignPartitions)
 _MOVING = (ResetIndex, SetIndexBlockwise, BlockwiseIO)
 
 
-def _of_rows(expression: Expr) -> Iterator[Expr]:
-    """All expressions below one that have rows; not what is reduced to a number."""
-    if expression.ndim > 0:
+def _of_rows(expression: Expr, seen: set[str]) -> Iterator[Expr]:
+    """All expressions below one that have rows, each once; not what is reduced to a number."""
+    if expression.ndim > 0 and expression._name not in seen:
+        seen.add(expression._name)
         yield expression
         for part in expression.dependencies():
-            yield from _of_rows(part)
+            yield from _of_rows(part, seen)
 
 
 def mask_token(mask: Frame) -> str:
     """Name what a mask selects: the same for moved data, another store or other credentials."""
-    return digest(_structure(mask.expr))
+    return _structure(mask.expr, {})
 
 
-def _structure(value: Any) -> Any:
+def _structure(value: Any, known: dict[str, str]) -> str:
     if isinstance(value, ReadRows):
         return value.work.plan.fingerprint
     if isinstance(value, ShardList):
         return value.token
-    if isinstance(value, Expr):
-        return [type(value).__name__, [_structure(operand) for operand in value.operands]]
     if isinstance(value, list | tuple):
-        return [_structure(each) for each in value]
-    return tokenize(value)
+        return digest([_structure(each, known) for each in value])
+    if not isinstance(value, Expr):
+        return str(tokenize(value))
+    if value._name not in known:  # masks upon masks share their frames
+        operands = [_structure(operand, known) for operand in value.operands]
+        known[value._name] = digest([type(value).__name__, operands])
+    return known[value._name]
 
 
 def settle_mask(store: Store, token: str, survivors: Frame, shards: ShardList) -> None:
@@ -265,19 +271,15 @@ def settle_mask(store: Store, token: str, survivors: Frame, shards: ShardList) -
         written.compute()
 
 
-def _with_numbers(expression: Expr, known: dict[str, Any]) -> Expr:
+def _with_numbers(expression: Expr, known: dict[str, Any]) -> Any:
     """Put the values of reductions, as a mean, in their place: computed once and not with every window of shards."""
-    operands = list(expression.operands)
-    for place, operand in enumerate(operands):
-        if not isinstance(operand, Expr):
-            continue
-        if operand.ndim > 0:
-            operands[place] = _with_numbers(operand, known)
+    if expression._name not in known:
+        if expression.ndim > 0:
+            operands = [_with_numbers(each, known) if isinstance(each, Expr) else each for each in expression.operands]
+            known[expression._name] = type(expression)(*operands)
         else:
-            if operand._name not in known:
-                known[operand._name] = new_collection(operand).compute()
-            operands[place] = known[operand._name]
-    return type(expression)(*operands)
+            known[expression._name] = new_collection(expression).compute()
+    return known[expression._name]
 
 
 #: Shards whose mask is computed by one Dask graph; a single graph of all would grow with their number.

@@ -93,6 +93,8 @@ def test_masks_that_do_not_belong_are_refused(folder: Path, tmp_path: Path) -> N
     with pytest.raises(MaskError, match="not built from this dataset"):
         ds[other.metadata.width > 50]
     with pytest.raises(MaskError, match="not built from this dataset"):
+        ds[(ds.metadata.width > 50) & (other.metadata.width > 50)]
+    with pytest.raises(MaskError, match="not built from this dataset"):
         ds[dd.from_pandas(pd.Series([True] * 8), npartitions=2)]
     with pytest.raises(MaskError, match="an expression or a mask"):
         ds[ds.metadata.width.compute() > 50]
@@ -100,3 +102,11 @@ def test_masks_that_do_not_belong_are_refused(folder: Path, tmp_path: Path) -> N
         ds[ds.metadata.width]
     with pytest.raises(ParameterError, match="indexed by a mask"):
         ds["width"]
+
+
+def test_masks_upon_masks_stay_small(folder: Path) -> None:
+    """Thirty masks, each over what the one before left: their cost adds up and does not multiply."""
+    ds = opened(folder)
+    for limit in range(30):
+        ds = ds[ds.metadata.width > limit]
+    assert ds.counts().left.iloc[-1] == 8
