@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,8 @@ from imagecurate.store import digest
 from imagecurate.workdir import open_store
 
 __all__ = ["ImageTextPairDataset", "read_webdataset"]
+
+_log = logging.getLogger(__name__)
 
 
 class ImageTextPairDataset:
@@ -409,6 +412,7 @@ class ImageTextPairDataset:
                 counts.add(shard_counts)
                 bar.shard(stats)
         self.last_run = bar.stats
+        _tell_unjoined(counts.noticed, self.id_col)
         return counts
 
     def _exported(self) -> Survivors:
@@ -428,6 +432,20 @@ class ImageTextPairDataset:
 
 
 read_webdataset = ImageTextPairDataset.from_webdataset
+
+
+def _tell_unjoined(noticed: Mapping[str, int], id_col: str) -> None:
+    """Say in the log that the metadata does not belong to the samples: every column of it is null then."""
+    if noticed.get("parquet_unreadable"):
+        _log.warning(
+            "the parquet of %d shards cannot be read; its columns are null there", noticed["parquet_unreadable"]
+        )
+    if noticed.get("parquet_rows") and noticed["samples"] == noticed["samples_without_parquet_row"]:
+        _log.warning(
+            "no row of the parquet beside the tars has the key of a sample, so all its columns are null; id_col=%r may "
+            "be the wrong column",
+            id_col,
+        )
 
 
 def _expanded(path: Any) -> Any:

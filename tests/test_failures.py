@@ -166,3 +166,31 @@ def test_a_broken_off_run_ends_with_the_blocks_in_work(tmp_path: Path, monkeypat
     with pytest.raises(MemoryError):
         opened(folder).pipe(Broken()).compute()
     assert len(seen) < 10 * PART_ROWS
+
+
+def test_more_time_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that took too long stays failed, without a decode, until it is given more time."""
+    from imagecurate.images import Decoded, DecodePolicy, Decoder, ImageInfo
+
+    decode = Decoder.decode
+    asked: list[float] = []
+
+    def slow(self: Decoder, data: bytes) -> Decoded:
+        asked.append(self.policy.timeout_s)
+        if self.policy.timeout_s < 5 and len(asked) % 8 == 3:
+            return Decoded(None, ImageInfo(error=f"decoding took longer than {self.policy.timeout_s:g} s"))
+        return decode(self, data)
+
+    monkeypatch.setattr(Decoder, "decode", slow)
+    for seconds, decoded, left in ((1.0, 8, 7), (1.0, 8, 7), (0.5, 8, 7), (10.0, 9, 8), (1.0, 9, 8)):
+        ds = opened(folder, decode_policy=DecodePolicy(timeout_s=seconds)).pipe(Corner())
+        assert ds.counts().left.iloc[-1] == left
+        assert len(asked) == decoded
+
+
+def test_metadata_that_belongs_to_no_sample_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Ids that match no key would make every column null without a word."""
+    rows = [{"key": f"{n:09d}.jpg", "q": n} for n in range(3)]
+    write_shard(tmp_path / "data" / "0.tar", samples(3), rows)
+    opened(tmp_path / "data").counts()
+    assert "no row of the parquet beside the tars has the key of a sample" in caplog.text

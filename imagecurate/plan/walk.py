@@ -79,7 +79,10 @@ def _image_step(
     block: Block | None,
 ) -> None:
     values = state.stage(number)
-    missing = outcome.alive & pictures & ~values.known(outcome.positions)
+    known = values.known(outcome.positions)
+    if isinstance(stage, PixelFacts):
+        known &= ~stage.out_of_time(values.column(IMAGE_ERROR, outcome.positions))
+    missing = outcome.alive & pictures & ~known
     if block is not None and missing.any():
         values.add(block.compute(number, outcome.positions[missing]))
         stats.count(type(stage).__name__, int(missing.sum()))

@@ -142,11 +142,14 @@ class StageFiles:
 
 
 def merge(tables: list[pa.Table]) -> pa.Table:
-    """Unite rows by position, sorted; where a position repeats its rows are equal and one is kept."""
+    """Unite rows by position, sorted; where a position repeats the last of its rows is kept.
+
+    They are equal, but where a decode that had taken too long was tried again with more time.
+    """
     # parquet gives the items of a list another field name than Arrow does, so all are cast to one of them
     table = pa.concat_tables([each.select(tables[-1].schema.names).cast(tables[-1].schema) for each in tables])
-    _, first = np.unique(table[POSITION].to_numpy(), return_index=True)
-    return table.take(pa.array(first))
+    _, from_end = np.unique(table[POSITION].to_numpy()[::-1], return_index=True)
+    return table.take(pa.array(len(table) - 1 - from_end))
 
 
 def _open(path: Path) -> pq.ParquetFile | None:
