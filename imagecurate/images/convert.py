@@ -9,6 +9,9 @@ from PIL import Image
 
 __all__ = ["rgb_conversion"]
 
+#: Floats of at most this are meant as 0 to 1: sharpening and bicubic resizing overshoot by less than the range itself.
+_MOST_OVERSHOT = 2.0
+
 
 def rgb_conversion(image: Any, bit_depth: int, strip_pixels: int) -> Callable[[Any], Any]:
     """Choose how parts of a picture become RGB.
@@ -31,6 +34,8 @@ def rgb_conversion(image: Any, bit_depth: int, strip_pixels: int) -> Callable[[A
         # TIFF alone keeps 12 bits in the lower end of 16; other formats spread them.
         most = (1 << bit_depth) - 1 if image.format == "TIFF" else 65535
         return lambda part: _from_wide(part, 0, most)
+    if image.mode == "I" and image.format == "PPM":  # Pillow spreads any range over 16 bits
+        return lambda part: _from_wide(part, 0, 65535)
     if image.mode in ("I", "F"):
         low, high = _range_of(image, strip_pixels)
         return lambda part: _from_wide(part, low, high)
@@ -57,7 +62,8 @@ def _range_of(image: Any, strip_pixels: int) -> tuple[float, float]:
     """The values of an I or F picture that become black and white.
 
     Neither mode has a range of its own, so the values decide: 0 to 1 (floats only), to 255 or to 65535, whichever
-    holds them first; else their own least and greatest.
+    holds them first; else their own least and greatest.  Floats a little over 1 are 0 to 1 that a filter has
+    overshot, so that their greatest is white.
     """
     import numpy as np
 
@@ -72,6 +78,8 @@ def _range_of(image: Any, strip_pixels: int) -> tuple[float, float]:
         return 0.0, 1.0
     if low < 0:
         return low, high
+    if image.mode == "F" and 1 < high <= _MOST_OVERSHOT:
+        return 0.0, high
     bounds = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
     return next(((0.0, bound) for bound in bounds if high <= bound), (low, high))
 

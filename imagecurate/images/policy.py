@@ -50,7 +50,7 @@ class DecodePolicy:
     Examples
     --------
     >>> DecodePolicy(max_pixels=1_000_000).identity()
-    {'version': 1, 'max_pixels': 1000000, 'accept_truncated': False}
+    {'version': 2, 'max_pixels': 1000000, 'accept_truncated': False}
     """
 
     max_pixels: int = 89_478_485
@@ -58,7 +58,7 @@ class DecodePolicy:
     accept_truncated: bool = False
 
     #: Raise it when the same file begins to give other pixels, another reason or other columns.
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if self.max_pixels < 1:

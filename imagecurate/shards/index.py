@@ -27,6 +27,7 @@ _NOTICED = (
     "samples",
     "members_ignored",
     "places_damaged",
+    "end_mark_missing",
     "captions_not_utf8",
     "caption_differs",
     "json_damaged",
@@ -122,6 +123,7 @@ def index_shard(
     counts |= {
         "members_ignored": samples.ignored,
         "places_damaged": reader.damaged_places,
+        "end_mark_missing": int(reader.end_mark_missing),
         "caption_differs": _count_differing(captions),
         "json_damaged": documents.damaged,
         "json_values_misfit": documents.misfits,

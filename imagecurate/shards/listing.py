@@ -111,16 +111,23 @@ class LocalPlace(Place):
         return self._scan(path)[0] if self.is_folder(path) else Folder()
 
     def tree(self, path: str) -> dict[str, Folder]:
-        """List a folder and all below it, through symbolic links, each real folder once."""
+        """List a folder and all below it, through symbolic links, each real folder once.
+
+        Links wait for everything that is reached without them, and are sorted: paths become names, which must not
+        depend on the order in which a disk lists its folders.
+        """
         found: dict[str, Folder] = {}
-        waiting, seen = [path], set()
-        while waiting:
-            path = waiting.pop()
+        waiting, links, seen = [path], set[str](), set[str]()
+        while waiting or links:
+            path = waiting.pop() if waiting else min(links)
+            links.discard(path)
             real = os.path.realpath(path)
             if real not in seen:
                 seen.add(real)
                 found[path], below = self._scan(path)
-                waiting += below
+                linked = {one for one in below if os.path.islink(one)}  # noqa: PTH114
+                waiting += [one for one in below if one not in linked]
+                links |= linked
         return found
 
     def matching(self, pattern: str) -> dict[str, Folder]:

@@ -61,6 +61,7 @@ class Samples:
         self.ignored = 0
         self._end = end
         self._images: list[int] = []  # number of the member, -1 for none
+        self._auxiliary: set[int] = set()  # rows whose image so far has a field with a dot, as a.depth.png
         self._linked_images: set[int] = set()  # rows
         self._row_of: dict[str, int] = {}
         self._first_row_of: dict[str, int] = {}  # of keys that repeat
@@ -111,8 +112,8 @@ class Samples:
         if end > self._end:
             self._fail(row, f"truncated tar: {name!r} goes to byte {end}, the file only to byte {self._end}")
             return None
-        if is_image and self._images[row] < 0:
-            self._images[row] = len(self._names)
+        if is_image:
+            self._take_image(row, is_auxiliary="." in field)
         self._rows.append(row)
         self._names.append(name)
         self._starts.append(start)
@@ -155,6 +156,19 @@ class Samples:
             "_image_size": pa.array(size).take(pa.array(images, mask=~sound)),
             "_members": pa.ListArray.from_arrays(pa.array(bounds), members),
         }
+
+    def _take_image(self, row: int, *, is_auxiliary: bool) -> None:
+        """Make the member that is about to be noted its sample's image, unless there is one that goes before it.
+
+        The first of a plain field (``a.jpg``) goes before those with a dot (``a.depth.png``), wherever they lie.
+        """
+        if self._images[row] >= 0 and (is_auxiliary or row not in self._auxiliary):
+            return
+        self._images[row] = len(self._names)
+        if is_auxiliary:
+            self._auxiliary.add(row)
+        else:
+            self._auxiliary.discard(row)
 
     def _row(self, key: str, field: str) -> int:
         """Find the row that a member belongs to; a field that its sample has already opens another."""

@@ -49,7 +49,7 @@ _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 _USUAL_IDS = ("key", "uid", "id", "__key__", "image_id", "filename")
 
 #: Part of the identity; raised when an index of the same shards and schema comes out differently.
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ def join(
 ) -> tuple[dict[str, pa.Array | pa.ChunkedArray], dict[str, int]]:
     """Look up each key in the rows of a parquet.
 
-    Ids are compared with keys as text; integer ids (and floats without fraction) match a key of digits by its value,
-    so that 42 is ``"000000042"``.  Of rows with the same id the first wins.
+    Ids are compared with keys as text; integer ids of any width (and floats without fraction) match a key that says
+    the same number, so that 42 is ``"000000042"``.  Of rows with the same id the first wins.
 
     Parameters
     ----------
@@ -90,13 +90,12 @@ def join(
 
 
 def _comparable(keys: pa.Array, ids: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
-    """Give keys and ids a type in which they compare."""
+    """Give keys and ids as texts that compare."""
     ids, _ = converted(ids, plain_type(ids.type))
     ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
     if pa.types.is_floating(ids.type):  # integers that pandas once saw a null among
         ids, _ = converted(ids, pa.int64())
     if pa.types.is_integer(ids.type):
-        digits = pc.match_substring_regex(keys, "^[0-9]{1,18}$")
-        numbers = pc.if_else(digits, keys, pa.scalar(None, pa.string())).cast(pa.int64())
-        return numbers, converted(ids, pa.int64())[0]
+        # As text, since no integer of Arrow's holds every id; a key that is no number stays one.
+        keys = pc.replace_substring_regex(keys, "^(-?)0+([0-9]+)$", r"\1\2")
     return keys, converted(ids, pa.string())[0]

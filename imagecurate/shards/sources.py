@@ -24,6 +24,11 @@ MAX_GAP = 1 << 20
 #: A fetch of joined ranges ends here.
 MAX_JOINED = 32 << 20
 
+_OPENING_HINTS = {
+    FileNotFoundError: "load the dataset again if shards were moved",
+    PermissionError: "check its permissions",
+}
+
 
 class ByteSource(ABC):
     """Random access to the bytes of a shard, from any number of threads; a context manager.
@@ -73,7 +78,9 @@ class LocalSource(ByteSource):
 
     def __init__(self, path: str) -> None:
         self._file = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115  # closed by close()
-        self.size = os.fstat(self._file.fileno()).st_size
+        status = os.fstat(self._file.fileno())
+        self.size = status.st_size
+        self.stamp = str(status.st_mtime_ns)
 
     def read(self, offset: int, size: int) -> bytes:
         """Read a range."""
@@ -98,14 +105,14 @@ class RangeSource(ByteSource):
         end = min(offset + size, self.size)
         if end <= offset:
             return b""
-        return self._whole(self._fs.cat_file(self._path, start=offset, end=end), offset, end)
+        return self._whole(self._fs.cat_file(self._path, start=offset, end=self._asked(end)), offset, end)
 
     def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Fetch ranges, near ones joined, as many at a time as the file system likes."""
         spans = [(offset, max(offset, min(offset + size, self.size))) for offset, size in ranges]
         found = [b""] * len(spans)
         blocks = join_ranges(spans)
-        starts, ends = [block[0] for block in blocks], [block[1] for block in blocks]
+        starts, ends = [block[0] for block in blocks], [self._asked(block[1]) for block in blocks]
         fetched = self._fs.cat_ranges([self._path] * len(blocks), starts, ends, on_error="raise") if blocks else []
         for data, (start, end, numbers) in zip(fetched, blocks, strict=True):
             data = self._whole(data, start, end)
@@ -115,6 +122,10 @@ class RangeSource(ByteSource):
 
     def close(self) -> None:
         """Nothing is held open: fsspec pools its connections."""
+
+    def _asked(self, end: int) -> int:
+        """Where a request ends: one byte behind the last shows at no cost that the object has grown."""
+        return end + (end == self.size)
 
     def _whole(self, data: bytes, start: int, end: int) -> bytes:
         if len(data) == self.size > end - start:  # a web server that ignores ranges
@@ -192,19 +203,36 @@ def open_shard(shard: Shard, *, storage_options: StorageOptions = None, stream: 
     Raises
     ------
     ShardError
-        A local file is gone or may not be read.
+        A local file is gone, may not be read, or has another size or modification time than when it was found.
+
+    Notes
+    -----
+    A remote object of another size is noticed by the read that reaches its end; one of the same size is not.
     """
     path = local_path(shard.url)
     if path is None:
         kind = StreamSource if stream else RangeSource
         return kind(shard.url, shard.size, storage_options)
     try:
-        return LocalSource(path)
+        source = LocalSource(path)
     except OSError as error:
         raise ShardError.because(
             f"shard {shard.name!r} was found at {path!r} and cannot be opened: {error.strerror}",
-            "load the dataset again if shards were moved",
+            next((hint for kind, hint in _OPENING_HINTS.items() if isinstance(error, kind)), None),
         ) from error
+    # Results are stored under what the file was when it was found: those of other bytes would be wrong ever after.
+    change = ""
+    if source.size != shard.size:
+        change = f"was indexed with {shard.size} bytes and now has {source.size}"
+    elif shard.stamp not in ("", source.stamp):
+        change = "has another modification time"
+    if change:
+        source.close()
+        raise ShardError.because(
+            f"shard {shard.name!r} of source {shard.source!r} {change}: {path!r} changed after it was found",
+            "open the dataset again",
+        )
+    return source
 
 
 def join_ranges(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int, list[int]]]:

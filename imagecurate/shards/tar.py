@@ -102,11 +102,14 @@ class TarReader:
         What was wrong first, and where; filled while iterating, empty for a sound tar.
     damaged_places : int
         In how many places it was.
+    end_mark_missing : bool
+        The file ends right behind a whole member, as a download does that stopped between two; filled while iterating.
     """
 
     def __init__(self, source: ByteSource) -> None:
         self.damage = ""
         self.damaged_places = 0
+        self.end_mark_missing = False
         self._source = source
         self._window = b""
         self._window_at = 0
@@ -123,16 +126,20 @@ class TarReader:
 
     def __iter__(self) -> Iterator[Member]:
         position = 0
+        member: Member | None = None
+        if not self._source.size:
+            self._note("empty file")
         while position < self._source.size:
             try:
                 member, position = self._member(position)
             except _DamageError as damage:
-                position = self._after_damage(damage)
+                member, position = None, self._after_damage(damage)
                 continue
             if member is None:
                 position = self._after_end_mark(position)
             else:
                 yield member
+        self.end_mark_missing = member is not None and position == self._source.size
 
     def _member(self, start: int) -> tuple[Member | None, int]:
         """Read the member whose headers begin at ``start``; it and what comes after it, or None for an end mark."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
+import types
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,9 +17,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
-from imagecurate.errors import StageError
+from imagecurate.errors import ParameterError, StageError
 from imagecurate.plan.stage import ColumnStage, Computed, Stage
-from imagecurate.stages.embedder import ImageEmbedder
+from imagecurate.stages.embedder import ImageEmbedder, LocalPath
 from imagecurate.stages.models import best_device, loaded_once, on_device
 from imagecurate.weights import CLIP_VIT_L14, existing_file, file_digest
 
@@ -43,7 +46,7 @@ class ImageClassifier(ColumnStage):
     embedding_column : str, default="image_embedding"
     pred_column : str
         Where the score goes.
-    model_path : str, optional
+    model_path : str or Path, optional
         File with the model's weights, for ``load_model`` to read; its digest is part of the fingerprint.
     batch_size : int, default=8192
         Rows that go through the model at a time.  Does not change results.
@@ -55,9 +58,11 @@ class ImageClassifier(ColumnStage):
 
     Raises
     ------
+    ParameterError
+        The subclass has no ``embedding_size``.
     StageError
         The embeddings have another length, or come from another model where the subclass names one in
-        ``embedding_of``; or the model gives something else than one score a row.
+        ``embedding_of``; or the model gives something else than one score a row, or cannot be loaded.
     WeightsError
         ``model_path`` names nothing.
 
@@ -82,12 +87,19 @@ class ImageClassifier(ColumnStage):
 
     embedding_column: str = Field(default="image_embedding", min_length=1)
     pred_column: str = Field(min_length=1)
-    model_path: str | None = None
+    model_path: LocalPath | None = None
     batch_size: int = Field(default=8192, ge=1)
 
     def model_post_init(self, context: Any) -> None:
-        """Refuse a model that is not there before any work is planned."""
-        if self.model_path is not None and not Path(self.model_path).expanduser().is_dir():
+        """Refuse a class that lacks something, and a model that is not there, before any work is planned."""
+        size = getattr(self, "embedding_size", None)
+        if not isinstance(size, Integral) or size < 1:
+            found = "it has none" if size is None else f"found {size!r}"
+            raise ParameterError.because(
+                f"the class must say how long the embeddings are that its model takes, as embedding_size, but {found}",
+                "write, for example, embedding_size = 768 in the class",
+            )
+        if self.model_path is not None and not Path(self.model_path).is_dir():
             existing_file(self.model_path, type(self).__name__)
 
     @abstractmethod
@@ -138,7 +150,7 @@ class ImageClassifier(ColumnStage):
             warnings.warn(
                 f"{name} needs embeddings of {needed}, but which model made column {column!r} cannot be told",
                 EmbeddingWarning,
-                stacklevel=2,
+                stacklevel=_users_level(),
             )
             return
         space = producer.embedding_space() if isinstance(producer, ImageEmbedder) else None
@@ -156,7 +168,7 @@ class ImageClassifier(ColumnStage):
         """Score some embeddings."""
         embeddings = self._checked(columns[self.embedding_column])
         device = best_device()
-        model = loaded_once(self.fingerprint(), device, self.load_model)
+        model = loaded_once(self.fingerprint(), device, self.load_model, repr(self))
         starts = range(0, len(embeddings), self.batch_size)
         parts = [self._score(model, device, embeddings[start : start + self.batch_size]) for start in starts]
         return {self.pred_column: np.concatenate(parts) if parts else np.zeros(0, np.float32)}
@@ -198,3 +210,12 @@ class ImageClassifier(ColumnStage):
                 f"the predictor was trained on {needed} embeddings; embed with that model." if needed else None,
             )
         return embeddings
+
+
+def _users_level() -> int:
+    """The ``stacklevel`` with which a warning of the caller points at the line that called imagecurate."""
+    level = 1
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "imagecurate":
+        level, frame = level + 1, frame.f_back
+    return level

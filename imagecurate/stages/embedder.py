@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import re
 import types
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from numbers import Integral
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from imagecurate.columns import VECTOR
-from imagecurate.errors import StageError
+from imagecurate.errors import ParameterError, StageError
 from imagecurate.images import Preprocessing
 from imagecurate.plan.stage import Computed, ImageStage
 from imagecurate.stages.models import best_device, loaded_once, on_device, precision_on
 from imagecurate.weights import existing_file, file_digest
 
-__all__ = ["ImageEmbedder"]
+__all__ = ["ImageEmbedder", "LocalPath"]
 
 #: Pictures that go through a model at a time on a CPU.  More is no faster there (ViT-B/32 in bfloat16 on one core: 31
 #: pictures/s at 4, 35 at 16, 37 at 32, 32 at 256), and every thread holds the activations of its own.
 _CPU_BATCH = 16
+
+
+def _as_text(path: Any) -> Any:
+    """A path as text with ``~`` made out; what is no path is told by pydantic."""
+    return os.path.expanduser(os.fspath(path)) if isinstance(path, str | os.PathLike) else path  # noqa: PTH111 - gives text
+
+
+#: A parameter that names a file: text or ``os.PathLike``, ``~`` made out where the stage is made.
+LocalPath = Annotated[str, BeforeValidator(_as_text)]
 
 
 class ImageEmbedder(ImageStage):
@@ -47,7 +58,7 @@ class ImageEmbedder(ImageStage):
         Compute in bfloat16 where the hardware multiplies in it (CUDA from Ampere on; CPUs with AVX512-BF16 or AMX), in
         float32 elsewhere.  The precision that is used is part of the fingerprint.
     image_embedding_column : str, default="image_embedding"
-    checkpoint_path : str, optional
+    checkpoint_path : str or Path, optional
         File with the model's weights, for ``load_model`` to read; its digest is part of the fingerprint.
 
     Adds
@@ -57,8 +68,10 @@ class ImageEmbedder(ImageStage):
 
     Raises
     ------
+    ParameterError
+        No picture could be prepared by the class attributes.
     StageError
-        The model gives something else than one vector a picture.
+        The model gives something else than one vector a picture, or cannot be loaded.
     WeightsError
         ``checkpoint_path`` names no file.
 
@@ -75,8 +88,8 @@ class ImageEmbedder(ImageStage):
     [[-2.119999885559082, -2.0399999618530273, -1.7999999523162842], [2.25, 2.430000066757202, 2.640000104904175]]
     """
 
-    #: Height and width of what the model takes; one number for a square.
-    input_size: ClassVar[int | tuple[int, int]] = 224
+    #: Height and width of what the model takes; one number for a square; timm's (3, height, width) will do.
+    input_size: ClassVar[int | tuple[int, ...]] = 224
     interpolation: ClassVar[str] = "bicubic"
     crop_pct: ClassVar[float] = 0.875
     crop_mode: ClassVar[str] = "center"
@@ -100,10 +113,12 @@ class ImageEmbedder(ImageStage):
     normalize_embeddings: bool = True
     autocast: bool = True
     image_embedding_column: str = Field(default="image_embedding", min_length=1)
-    checkpoint_path: str | None = None
+    checkpoint_path: LocalPath | None = None
 
     def model_post_init(self, context: Any) -> None:
-        """Refuse a checkpoint that is not there before any work is planned."""
+        """Refuse a checkpoint that is not there, or sizes that make no sense, before any work is planned."""
+        if self.transform is None:
+            _ = self.preprocessing
         if self.checkpoint_path is not None:
             existing_file(self.checkpoint_path, type(self).__name__)
 
@@ -140,15 +155,13 @@ class ImageEmbedder(ImageStage):
     @property
     def preprocessing(self) -> Preprocessing:
         """How a picture becomes the model's input, where there is no ``transform``."""
-        size = self.input_size
-        height, width = (size, size) if isinstance(size, int) else size
         return Preprocessing(
-            input_size=(height, width),
+            input_size=_sides(self.input_size),
             interpolation=self.interpolation,
             crop_pct=self.crop_pct,
             crop_mode=self.crop_mode,
-            mean=_three(self.mean),
-            std=_three(self.std),
+            mean=_three("mean", self.mean),
+            std=_three("std", self.std),
         )
 
     @property
@@ -183,7 +196,7 @@ class ImageEmbedder(ImageStage):
     def process(self, batch: Any) -> Computed:
         """Embed some prepared pictures."""
         device = best_device()
-        model = loaded_once(self.fingerprint(), device, self.load_model)
+        model = loaded_once(self.fingerprint(), device, self.load_model, repr(self))
         size = self.batch_size if device == "cuda" else min(self.batch_size, _CPU_BATCH)
         parts = [self._embed(model, device, batch[start : start + size]) for start in range(0, len(batch), size)]
         return {self.image_embedding_column: np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)}
@@ -213,6 +226,22 @@ class ImageEmbedder(ImageStage):
         return embedded
 
 
-def _three(values: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
+def _sides(size: Any) -> tuple[int, int]:
+    """Height and width, where timm's three channels may come first."""
+    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
+    if len(sides) == 3 and sides[0] == 3:
+        sides = sides[1:]
+    if len(sides) != 2 or not all(isinstance(side, Integral) for side in sides):
+        raise ParameterError.because(
+            f"input_size={size!r} is no height and width",
+            "give one number for a square, (height, width) or timm's (3, height, width)",
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def _three(name: str, values: Sequence[float]) -> tuple[float, float, float]:
+    try:
+        red, green, blue = (float(value) for value in values)
+    except (TypeError, ValueError):
+        raise ParameterError(f"{name}={values!r} is not three numbers: those of red, green and blue") from None
     return red, green, blue

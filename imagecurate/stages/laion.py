@@ -44,7 +44,7 @@ class AestheticClassifier(LaionPredictor):
     embedding_column : str, default="image_embedding"
         Embeddings of OpenAI CLIP ViT-L/14.
     pred_column : str, default="aesthetic_score"
-    model_path : str, optional
+    model_path : str or Path, optional
         ``sac+logos+ava1-l14-linearMSE.pth``, or a folder that holds it.  By default it is looked for in the model
         folder (``$IMAGECURATE_MODELS``, else ``~/.cache/imagecurate/models``) and fetched into it.
     batch_size : int, default=8192
@@ -87,7 +87,7 @@ class NsfwClassifier(LaionPredictor):
     embedding_column : str, default="image_embedding"
         Embeddings of OpenAI CLIP ViT-L/14.
     pred_column : str, default="nsfw_score"
-    model_path : str, optional
+    model_path : str or Path, optional
         ``clip_autokeras_binary_nsfw.pth``, or a folder that holds it.  By default it is looked for in the model folder
         (``$IMAGECURATE_MODELS``, else ``~/.cache/imagecurate/models``) and fetched into it.
     batch_size : int, default=8192

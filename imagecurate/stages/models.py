@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from imagecurate.errors import ImageCurateError, StageError
+
 if TYPE_CHECKING:
     import torch
 
@@ -51,7 +53,7 @@ _locks: dict[tuple[str, str], threading.Lock] = {}
 _guard = threading.Lock()
 
 
-def loaded_once(fingerprint: str, device: str, load: Callable[[str], Any]) -> Any:
+def loaded_once(fingerprint: str, device: str, load: Callable[[str], Any], stage: str) -> Any:
     """Give the model of a stage, loaded by the first thread that asks while the others wait.
 
     Weights that ``load`` draws at random are the same in every process: torch's generator is seeded with 0 for it, and
@@ -64,6 +66,13 @@ def loaded_once(fingerprint: str, device: str, load: Callable[[str], Any]) -> An
     device : str
     load : callable
         Called with the device; gives the model.
+    stage : str
+        Whose model it is, for the message.
+
+    Raises
+    ------
+    StageError
+        ``load`` failed, other than by an error of imagecurate or for want of memory: no row is to blame for it.
     """
     key = (fingerprint, device)
     with _guard:
@@ -73,7 +82,15 @@ def loaded_once(fingerprint: str, device: str, load: Callable[[str], Any]) -> An
             if key in _models:
                 _models.move_to_end(key)
                 return _models[key]
-        model = _ready(_seeded(load, device), device)
+        try:
+            model = _ready(_seeded(load, device), device)
+        except (ImageCurateError, MemoryError):
+            raise
+        except Exception as error:  # of whatever library the model comes from
+            raise StageError.because(
+                f"{stage}'s load_model failed: {type(error).__name__}: {error}",
+                f"try it by itself: load_model({device!r}) has to give the model",
+            ) from error
         with _guard:
             _models[key] = model
             while len(_models) > _MOST_KEPT:

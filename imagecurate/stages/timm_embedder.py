@@ -40,7 +40,7 @@ class TimmImageEmbedder(ImageEmbedder):
         ``checkpoint_path`` the weights are random, and the same in every process.
     batch_size, num_threads_per_worker, normalize_embeddings, autocast, image_embedding_column
         See ``ImageEmbedder``.
-    checkpoint_path : str, optional
+    checkpoint_path : str or Path, optional
         A local file with the weights, ``.safetensors`` or a torch file; takes the place of the published ones.
 
     Adds

@@ -11,7 +11,7 @@ from imagecurate.errors import WeightsError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["existing_file", "read_tensors"]
+__all__ = ["check_sums", "existing_file", "read_tensors"]
 
 
 def existing_file(path: str | Path, what: str) -> Path:
@@ -52,7 +52,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
             state = load_file(path)
         else:
-            _check_sums(path)
+            check_sums(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling a damaged file can raise nearly anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -67,8 +67,14 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _check_sums(path: Path) -> None:
-    """Compare a torch file's checksums, which torch writes but does not look at when it reads."""
+def check_sums(path: Path) -> None:
+    """Compare a torch file's checksums, which torch writes but does not look at when it reads.
+
+    Raises
+    ------
+    zipfile.BadZipFile
+        Something in it is damaged.
+    """
     if not zipfile.is_zipfile(path):  # torch before 1.6 wrote pickles, which hold none
         return
     with zipfile.ZipFile(path) as archive:

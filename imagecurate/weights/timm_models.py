@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagecurate.errors import ParameterError, WeightsError, listed
-from imagecurate.weights.files import existing_file
+from imagecurate.errors import ImageCurateError, ParameterError, WeightsError, listed
+from imagecurate.weights.files import check_sums, existing_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -115,14 +115,18 @@ class TimmModel:
         found = self._classes_in(path)
         # Where the file has no head under timm's name: timm may make one of another name, or there is none.
         candidates = [found] if found is not None else [classes] if self.projects else [classes, 0]
-        problem: RuntimeError | None = None
+        problem: Exception | None = None
         for candidate in dict.fromkeys(candidates):
             overlay = {"file": str(path), "source": None, "custom_load": False, "num_classes": candidate}
             try:
                 return self._embedder(self._create(overlay), candidate)
-            except RuntimeError as error:
+            except (ImageCurateError, MemoryError):
+                raise
+            except Exception as error:  # timm's conversions of names fail in their own ways on names they do not expect
                 problem = problem or error
-        said = "; ".join(line.strip()[:300] for line in str(problem).splitlines()[:5])
+        # A RuntimeError is torch's list of keys; of others the text alone says little ("'stem'").
+        text = str(problem) if isinstance(problem, RuntimeError) else f"{type(problem).__name__}: {problem}"
+        said = "; ".join(line.strip()[:300] for line in text.splitlines()[:5])
         raise WeightsError.because(
             f"the weights in {str(path)!r} do not fit {self.name!r}: {said}",
             "name the model that the file was made for",
@@ -148,6 +152,8 @@ class TimmModel:
 
         try:
             # What cannot be read as tensors alone ends here, before timm's builder reads the file.
+            if path.suffix != ".safetensors":
+                check_sums(path)
             state = timm.models.load_state_dict(str(path), weights_only=True)
             names = self.config.get("classifier") or ()
             first = f"{names if isinstance(names, str) else next(iter(names), '')}.weight"

@@ -149,6 +149,9 @@ def test_sixteen_bit_colour_and_alpha(decoder):
         ([0.0, 0.5, 1.0], [0, 128, 255]),
         ([0.0, 100.0, 200.0], [0, 100, 200]),
         ([0.0, 32767.5, 65535.0], [0, 128, 255]),
+        ([0.0, 0.51, 1.02], [0, 128, 255]),
+        ([0.5, 1.0, 2.0], [64, 128, 255]),
+        ([0.0, 2.0, 2.5], [0, 2, 3]),
         ([-2.0, 0.0, 2.0], [0, 128, 255]),
         ([1e6, 2e6, 3e6], [0, 128, 255]),
         ([float("nan"), float("inf"), 1.0], [0, 255, 255]),
@@ -157,7 +160,7 @@ def test_sixteen_bit_colour_and_alpha(decoder):
     ],
 )
 def test_floats_are_scaled_by_their_range(decoder, encode, values, expected):
-    """0 to 1, to 255 or to 65535, whichever holds them; else their own least and greatest."""
+    """0 to 1, to their greatest up to 2, to 255 or to 65535; else their own least and greatest."""
     image = Image.fromarray(np.array([values], np.float32))
     decoded = decoder.decode(encode(image, "TIFF"))
     assert decoded.pixels[0, :, 0].tolist() == expected
@@ -178,6 +181,13 @@ def test_portable_greymap_of_sixteen_bits(decoder):
     """Pillow reads it into mode I."""
     pixels = decoder.decode(b"P5 3 1 65535\n" + struct.pack(">3H", 0, 0x1234, 0xFFFF)).pixels
     assert pixels[0, :, 0].tolist() == [0, 0x12, 0xFF]
+
+
+@pytest.mark.parametrize(("most", "expected"), [(65535, [0, 0, 0]), (1000, [0, 25, 51])])
+def test_a_dark_greymap_stays_dark(decoder, most, expected):
+    """Its header says what white is, so its values need not."""
+    pixels = decoder.decode(b"P5 3 1 %d\n" % most + struct.pack(">3H", 0, 100, 200)).pixels
+    assert pixels[0, :, 0].tolist() == expected
 
 
 def test_bilevel(decoder, encode):

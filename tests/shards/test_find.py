@@ -15,6 +15,7 @@ from making import write_folder
 
 from imagecurate.errors import MissingDependencyError, ParameterError, ShardError
 from imagecurate.shards import Shard, find_shards
+from imagecurate.shards.listing import Folder, LocalPlace
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -66,6 +67,25 @@ def test_folders_below_are_searched_where_the_folder_has_no_tar(tmp_path: Path) 
     touch(tmp_path / "elsewhere", "4.tar")
     (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
     assert names(tmp_path / "data") == ["a/c/2", "b/1", "linked/4"]
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_names_do_not_depend_on_the_order_of_a_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_reversed: bool
+) -> None:
+    """A folder goes before a link to it wherever that lies, and of two links the first by name."""
+    touch(tmp_path / "data", "m/1.tar", "x/notes.txt")
+    touch(tmp_path / "elsewhere", "2.tar")
+    for link, target in (("a", "data/m"), ("z", "data/m"), ("x/m", "data/m"), ("p", "elsewhere"), ("q", "elsewhere")):
+        (tmp_path / "data" / link).symlink_to(tmp_path / target)
+    scan = LocalPlace._scan
+
+    def ordered(self: LocalPlace, path: str) -> tuple[Folder, list[str]]:
+        folder, below = scan(self, path)
+        return folder, sorted(below, reverse=is_reversed)
+
+    monkeypatch.setattr(LocalPlace, "_scan", ordered)
+    assert names(tmp_path / "data") == ["m/1", "p/2"]
 
 
 @pytest.mark.parametrize(

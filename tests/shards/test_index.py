@@ -112,6 +112,22 @@ def test_a_careless_shard_is_grouped_as_webdataset_names_it(tmp_path: Path) -> N
     assert counts(table) == {"samples": 5, "members_ignored": 4}
 
 
+@pytest.mark.parametrize(
+    ("names", "image"),
+    [
+        (["a.depth.png", "a.jpg"], "a.jpg"),
+        (["a.0.jpg", "a.1.jpg", "a.webp", "a.jpg"], "a.webp"),
+        (["a.jpg", "a.mask.png"], "a.jpg"),
+        (["a.1.jpg", "a.0.jpg", "a.txt"], "a.1.jpg"),
+    ],
+)
+def test_the_image_is_the_plain_one(tmp_path: Path, names: list[str], image: str) -> None:
+    """Depth and masks sort before the picture that they belong to."""
+    table = index(write_tar(tmp_path / "0.tar", [(name, name.encode()) for name in names]))
+    (row,) = table.to_pylist()
+    assert (row["_image_name"], row["_image_size"], row["_error"]) == (image, len(image), None)
+
+
 @pytest.mark.parametrize("maker", [img2dataset_shard, legacy_nemo_shard])
 def test_samples_are_those_of_webdataset(tmp_path: Path, maker: Any) -> None:
     """Keys, and the bytes of every field, as webdataset reads them."""
@@ -144,6 +160,22 @@ def test_integer_ids_match_padded_keys(tmp_path: Path, integer_ids: bool) -> Non
     table = index(legacy_nemo_shard(tmp_path, 1, count=4, integer_ids=integer_ids))
     assert table["url"].to_pylist() == [f"https://example.com/{number}" for number in range(4)]
     assert counts(table) == {"samples": 4, "parquet_rows": 4}
+
+
+@pytest.mark.parametrize(
+    ("kind", "ids", "keys"),
+    [
+        (pa.int64(), [-(2**63), 1234567890123456789, 7], [f"{-(2**63)}", "1234567890123456789", "7"]),
+        (pa.uint64(), [0, 2**64 - 1, 7], ["000", f"000{2**64 - 1}", "07"]),
+        (pa.int8(), [-128, 127, 7], ["-00128", "127", "0000000000000000000000007"]),
+    ],
+)
+def test_integer_ids_of_any_width_match(tmp_path: Path, kind: pa.DataType, ids: list[int], keys: list[str]) -> None:
+    """Snowflakes and the ends of each range, padded or not; keys that are no numbers match none."""
+    made: list[Sample] = [(key, {"jpg": b"x"}) for key in [*keys, "007a", "-", "0x7", "7-0"]]
+    rows = pa.table({"key": pa.array(ids, kind), "n": [0, 1, 2]})
+    table = index(write_shard(tmp_path / "0.tar", made, rows), metadata="parquet")
+    assert table["n"].to_pylist() == [0, 1, 2, None, None, None, None]
 
 
 def test_the_parquet_is_joined_by_key(tmp_path: Path) -> None:
@@ -396,7 +428,8 @@ def test_several_damaged_places_make_one_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "reason"), [(b"no tar at all", "not a tar file"), (b"\x1f\x8b\x08\0", "gzip-compressed")]
+    ("data", "reason"),
+    [(b"no tar at all", "not a tar file"), (b"\x1f\x8b\x08\0", "gzip-compressed"), (b"", "empty file")],
 )
 def test_what_is_no_tar_is_one_row(tmp_path: Path, data: bytes, reason: str) -> None:
     """Without a key, with a reason; every column is there."""
@@ -408,11 +441,21 @@ def test_what_is_no_tar_is_one_row(tmp_path: Path, data: bytes, reason: str) -> 
     assert table["_members"].to_pylist() == [[]]
 
 
-@pytest.mark.parametrize("data", [b"", bytes(10240)])
-def test_an_empty_shard_has_no_rows(tmp_path: Path, data: bytes) -> None:
-    """But all columns."""
+def test_a_shard_without_an_end_mark_is_noticed(tmp_path: Path) -> None:
+    """What it holds is whole, so no sample fails."""
     path = tmp_path / "0.tar"
-    path.write_bytes(data)
+    path.write_bytes(tar_bytes([("a.jpg", b"x"), ("b.jpg", b"y")])[:1024])
+    table = index(path)
+    assert table["key"].to_pylist() == ["a"]
+    assert not reasons(table)
+    assert counts(table) == {"samples": 1, "end_mark_missing": 1}
+
+
+@pytest.mark.parametrize("blocks", [1, 20])
+def test_an_empty_shard_has_no_rows(tmp_path: Path, blocks: int) -> None:
+    """A tar of an end mark alone, but all columns."""
+    path = tmp_path / "0.tar"
+    path.write_bytes(bytes(512 * blocks))
     table = index(path)
     assert table.num_rows == 0
     assert counts(table) == {}

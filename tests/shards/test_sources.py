@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import http.server
 import os
@@ -51,8 +52,46 @@ def test_reads_that_the_system_cuts_short_are_finished(tmp_path: Path, monkeypat
 def test_a_local_file_that_is_gone(tmp_path: Path) -> None:
     """Says which shard it was."""
     shard = Shard("default", "00007", str(tmp_path / "00007.tar"), 1, "", None, "")
-    with pytest.raises(ShardError, match=r"shard '00007' was found at '.*' and cannot be opened: No such file"):
+    message = r"shard '00007' was found at '.*' and cannot be opened: No such file.*\n\nHint: load the dataset again"
+    with pytest.raises(ShardError, match=message):
         open_shard(shard)
+
+
+def test_a_local_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was moved, so the hint is another; root may read all, so the system is made to refuse."""
+    shard = Shard("default", "00007", str(tmp_path / "00007.tar"), 1, "", None, "")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(ShardError, match=r"cannot be opened: Permission denied\n\nHint: check its permissions$"):
+        open_shard(shard)
+    monkeypatch.undo()
+    (tmp_path / "00007.tar").mkdir()
+    with pytest.raises(ShardError, match=r"cannot be opened: Is a directory$"):
+        open_shard(shard)
+
+
+@pytest.mark.parametrize("size", [200, 201])
+def test_a_local_file_that_changed_after_it_was_found(tmp_path: Path, size: int) -> None:
+    """Other bytes are not read under the old name: size and time tell, where times count."""
+    path = tmp_path / "0.tar"
+    path.write_bytes(bytes(200))
+    (timed,), (untimed,) = find_shards(path), find_shards(path, identity="size")
+    path.write_bytes(bytes(size))
+    os.utime(path, ns=(0, int(timed.stamp) + 1))
+    change = "has another modification time" if size == timed.size else "was indexed with 200 bytes and now has 201"
+    message = (
+        rf"shard '0' of source 'default' {change}: '.*' changed after it was found\n\nHint: open the dataset again"
+    )
+    with pytest.raises(ShardError, match=message):
+        open_shard(timed)
+    if size == untimed.size:
+        open_shard(untimed).close()
+    else:
+        with pytest.raises(ShardError, match="changed after it was found"):
+            open_shard(untimed)
 
 
 @given(
@@ -164,17 +203,19 @@ def test_near_ranges_are_one_request(s3: tuple[Any, dict[str, Any], Requests]) -
     assert len(requests.of("GET", "/gaps/0.tar")) == 2
 
 
-def test_an_object_that_became_shorter_is_an_error(s3: tuple[Any, dict[str, Any], Requests]) -> None:
+@pytest.mark.parametrize("size", [4000, 6000])
+def test_an_object_of_another_size_is_an_error(s3: tuple[Any, dict[str, Any], Requests], size: int) -> None:
     """Not a truncated tar: the next listing shows another shard."""
     client, options, _ = s3
     client.put_object(Bucket=BUCKET, Key="changed/0.tar", Body=bytes(5000))
     (shard,) = find_shards(f"s3://{BUCKET}/changed/0.tar", storage_options=options)
-    client.put_object(Bucket=BUCKET, Key="changed/0.tar", Body=bytes(4000))
+    client.put_object(Bucket=BUCKET, Key="changed/0.tar", Body=bytes(size))
     for stream in (False, True):
         with (
             open_shard(shard, storage_options=options, stream=stream) as source,
             pytest.raises(
-                ShardError, match=r"expected 5000 bytes at byte 0 of .* and got 4000\n\nHint: the object was"
+                ShardError,
+                match=rf"expected 5000 bytes at byte 0 of .* and got {min(size, 5001)}\n\nHint: the object was",
             ),
         ):
             source.read(0, 5000)

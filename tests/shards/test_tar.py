@@ -128,7 +128,7 @@ def test_damage_without_anything_after_it() -> None:
 @pytest.mark.parametrize(
     ("data", "damage"),
     [
-        (b"", ""),
+        (b"", "empty file"),
         (bytes(10240), ""),
         (b"<!DOCTYPE html><title>403 Forbidden</title>" * 40, "not a tar file"),
         (b"short", "not a tar file"),
@@ -146,6 +146,16 @@ def test_damage_without_anything_after_it() -> None:
 def test_what_is_no_whole_tar(data: bytes, damage: str) -> None:
     """Empty, foreign, compressed and cut-off files are told apart."""
     assert walked(data)[1] == damage
+
+
+@pytest.mark.parametrize(
+    ("size", "is_missing"), [(1024, True), (2048, True), (700, False), (1100, False), (2560, False), (None, False)]
+)
+def test_a_tar_that_ends_between_two_members(size: int | None, is_missing: bool) -> None:
+    """Only the end mark says that nothing more was meant to come."""
+    reader = TarReader(Bytes(tar_bytes([("a.jpg", b"x"), ("b.jpg", b"y")])[:size]))
+    list(reader)
+    assert reader.end_mark_missing == is_missing
 
 
 def test_a_member_that_is_cut_off_keeps_its_size() -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+import imagecurate as ic
 from imagecurate.errors import ParameterError, StageError, WeightsError
 from imagecurate.stages import (
     AestheticClassifier,
@@ -128,6 +129,62 @@ def test_fingerprint(tmp_path: Path) -> None:
         AestheticClassifier(model_path="/no")
 
 
+class Unsized(ImageClassifier):
+    """One whose author forgot the length."""
+
+    pred_column = "score"
+
+    def load_model(self, device: str) -> Any:
+        return lambda embeddings: embeddings.mean(dim=1)
+
+
+class Unnamed(Unsized):
+    """One that leaves the column to whoever uses it."""
+
+    pred_column: str
+    embedding_size = 4
+
+
+class Zero(Unsized):
+    """One with a length that no vector has."""
+
+    embedding_size = 0
+
+
+def test_what_a_class_must_declare() -> None:
+    """Told to its author when it is made, not row by row."""
+    message = r"Unsized: the class must say .* embedding_size, but it has none\n\nHint: write.*embedding_size = 768"
+    with pytest.raises(ParameterError, match=message):
+        Unsized()
+    with pytest.raises(ParameterError, match="embedding_size, but found 0"):
+        Zero()
+    with pytest.raises(ParameterError, match="Unnamed needs the parameter 'pred_column'"):
+        Unnamed()
+    assert Unnamed(pred_column="mine").adds() == {"mine": pa.float32()}
+
+
+def test_paths_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text and Path are the same, with ``~`` made out."""
+    (tmp_path / "a.pth").write_bytes(b"1")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    stages = [Mean(model_path=given) for given in (tmp_path / "a.pth", str(tmp_path / "a.pth"), "~/a.pth")]
+    assert {stage.model_path for stage in stages} == {str(tmp_path / "a.pth")}
+    assert AestheticClassifier(model_path=tmp_path / "a.pth").model_path == str(tmp_path / "a.pth")
+
+
+class Broken(Mean):
+    """One whose model cannot be loaded."""
+
+    def load_model(self, device: str) -> Any:
+        raise AttributeError("no such layer")
+
+
+def test_a_failed_load_is_no_fault_of_the_rows() -> None:
+    """Named: the stage and what went wrong."""
+    with pytest.raises(StageError, match=r"Broken\(\)'s load_model failed: AttributeError: no such layer"):
+        score(Broken(), np.zeros((3, 4), np.float32))
+
+
 class Mine(ImageEmbedder):
     """Somebody's own embedder, which says whose embedding it gives."""
 
@@ -188,6 +245,16 @@ def test_a_column_that_came_with_the_data_warns() -> None:
     """Nobody can tell which model made it."""
     with pytest.warns(EmbeddingWarning, match="which model made column 'emb' cannot be told"):
         NsfwClassifier(embedding_column="emb").check_inputs({"emb": None})
+
+
+def test_the_warning_points_at_the_users_line(folder: Path, tmp_path: Path) -> None:
+    """Through however many frames of the package it came."""
+    dataset = ic.read_webdataset(str(folder), workdir=tmp_path / "work")
+    stage = NsfwClassifier(embedding_column="caption")
+    for add in (lambda: stage(dataset), lambda: dataset.pipe(stage), lambda: stage.check_inputs({"caption": None})):
+        with pytest.warns(EmbeddingWarning) as caught:
+            add()
+        assert [(entry.filename, entry.lineno) for entry in caught] == [(__file__, add.__code__.co_firstlineno)]
 
 
 def test_a_classifier_without_demands_takes_all() -> None:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+import imagecurate as ic
 from imagecurate.columns import VECTOR
 from imagecurate.errors import ParameterError, StageError, WeightsError
 from imagecurate.stages import ImageEmbedder
@@ -196,6 +197,64 @@ def test_threads_share_one_model() -> None:
     assert loads == [1]
     assert len(got) == 6
     assert all(np.array_equal(one, got[0]) for one in got)
+
+
+class Fussy(Tiny):
+    """One whose model cannot be loaded."""
+
+    def load_model(self, device: str) -> Any:
+        return {}["conv.weight"]
+
+
+def test_a_failed_load_is_no_fault_of_the_pictures(folder: Path, tmp_path: Path) -> None:
+    """The run ends with the stage's name; no row is stored as failed."""
+    dataset = ic.read_webdataset(str(folder), workdir=tmp_path / "work")
+    with pytest.raises(StageError, match=r"Fussy\(\)'s load_model failed: KeyError: 'conv\.weight'"):
+        Fussy()(dataset).compute(progress=False)
+    files = [path.name for path in (tmp_path / "work").rglob("*") if path.is_file() and "Fussy" in str(path)]
+    assert files == ["stage.json"]  # what the stage is, and nothing that it computed
+
+
+def test_paths_of_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text and Path are the same; ``~`` is made out when the stage is made, not by a worker of another home."""
+    (tmp_path / "a.pth").write_bytes(b"1")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    stages = [Tiny(checkpoint_path=given) for given in (tmp_path / "a.pth", str(tmp_path / "a.pth"), "~/a.pth")]
+    assert {stage.checkpoint_path for stage in stages} == {str(tmp_path / "a.pth")}
+    assert Tiny(checkpoint_path=Path("~/a.pth")) == stages[0]
+    assert Tiny().checkpoint_path is None
+    with pytest.raises(ParameterError, match="Tiny: checkpoint_path=3: "):
+        Tiny(checkpoint_path=3)
+
+
+@pytest.mark.parametrize("size", [(3, 8, 12), [3, 8, 12], (8, 12), (np.int64(8), 12)])
+def test_input_size_as_timm_writes_it(size: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels may come first."""
+    monkeypatch.setattr(Tiny, "input_size", size)
+    assert Tiny().input_shape == (8, 12, 3)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("input_size", (1, 8, 12), r"input_size=\(1, 8, 12\) is no height and width\n\nHint: .*\(3, height, width\)"),
+        ("input_size", 8.5, r"input_size=8\.5 is no height and width"),
+        ("input_size", "224", "input_size='224' is no height and width"),
+        ("input_size", 0, "input_size of at least 1 x 1"),
+        ("mean", 0.5, r"mean=0\.5 is not three numbers"),
+        ("std", (0.5, 0.5), r"std=\(0\.5, 0\.5\) is not three numbers"),
+        ("crop_mode", "centre", "crop_mode out of .*'centre'"),
+    ],
+)
+def test_preprocessing_that_makes_no_sense(
+    attribute: str, value: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told when the stage is made; a transform takes its place."""
+    monkeypatch.setattr(Tiny, attribute, value)
+    with pytest.raises(ParameterError, match=message):
+        Tiny()
+    monkeypatch.setattr(Own, attribute, value)
+    assert Own().input_shape is None
 
 
 def test_parameters_are_checked() -> None:

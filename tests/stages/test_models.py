@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from imagecurate.errors import StageError, WeightsError
 from imagecurate.stages import models
 from imagecurate.stages.models import best_device, loaded_once, on_device, precision_on
 
@@ -31,7 +32,7 @@ def test_threads_load_once() -> None:
         time.sleep(0.05)
         return torch.nn.Linear(2, 2)
 
-    threads = [threading.Thread(target=lambda: got.append(loaded_once("one", "cpu", load))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: got.append(loaded_once("one", "cpu", load, "S()"))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -46,9 +47,9 @@ def test_random_weights_are_the_same_and_the_generator_is_put_back() -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    first = loaded_once("first", "cpu", lambda device: torch.nn.Linear(3, 3))
+    first = loaded_once("first", "cpu", lambda device: torch.nn.Linear(3, 3), "S()")
     assert torch.equal(torch.rand(4), expected)
-    second = loaded_once("second", "cpu", lambda device: torch.nn.Linear(3, 3))
+    second = loaded_once("second", "cpu", lambda device: torch.nn.Linear(3, 3), "S()")
     assert torch.equal(first.weight, second.weight)
 
 
@@ -58,9 +59,23 @@ def test_a_failed_load_is_tried_again() -> None:
     def fail(device: str) -> Any:
         raise OSError("not now")
 
-    with pytest.raises(OSError, match="not now"):
-        loaded_once("one", "cpu", fail)
-    assert loaded_once("one", "cpu", lambda device: 5) == 5
+    message = r"S\(\)'s load_model failed: OSError: not now\n\nHint: .*load_model\('cpu'\)"
+    with pytest.raises(StageError, match=message) as raised:
+        loaded_once("one", "cpu", fail, "S()")
+    assert isinstance(raised.value.__cause__, OSError)
+    assert loaded_once("one", "cpu", lambda device: 5, "S()") == 5
+
+
+@pytest.mark.parametrize("error", [WeightsError("gone"), MemoryError("full")])
+def test_errors_that_say_enough_pass(error: Exception) -> None:
+    """Those of imagecurate, and want of memory, are not wrapped."""
+
+    def fail(device: str) -> Any:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        loaded_once("one", "cpu", fail, "S()")
+    assert raised.value is error
 
 
 def test_few_models_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +84,7 @@ def test_few_models_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[str] = []
 
     def ask(name: str) -> Any:
-        return loaded_once(name, "cpu", lambda device: loads.append(name) or name)
+        return loaded_once(name, "cpu", lambda device: loads.append(name) or name, "S()")
 
     for name in ("a", "b", "a", "c", "a", "b"):
         assert ask(name) == name
@@ -111,4 +126,4 @@ def test_arrays_reach_the_device() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_models_go_to_the_gpu() -> None:
     """A module is put onto the device."""
-    assert loaded_once("gpu", "cuda", lambda device: torch.nn.Linear(2, 2)).weight.device.type == "cuda"
+    assert loaded_once("gpu", "cuda", lambda device: torch.nn.Linear(2, 2), "S()").weight.device.type == "cuda"

@@ -125,6 +125,36 @@ def test_what_does_not_fit_is_named(weights: Path, model: str, name: str, messag
         timm_model(model).build(weights / name)
 
 
+@pytest.mark.parametrize(
+    "model",
+    ["convnext_atto", "edgenext_xx_small", "caformer_s18", "poolformer_s12", "tnt_s_legacy_patch16_224", "mvitv2_tiny"],
+)
+def test_a_file_of_another_architecture(weights: Path, model: str) -> None:
+    """Conversions of timm's fail in their own ways on foreign names: that too is said."""
+    with pytest.raises(WeightsError, match=rf"do not fit '{model}.*\n\nHint: name the model"):
+        timm_model(model).build(weights / "whole.pth")
+
+
+def test_want_of_memory_is_no_misfit(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes through as it is."""
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise MemoryError("full")
+
+    monkeypatch.setattr(timm, "create_model", full)
+    with pytest.raises(MemoryError, match="full"):
+        timm_model("test_vit").build(weights / "whole.pth")
+
+
+def test_one_flipped_bit(weights: Path, tmp_path: Path) -> None:
+    """Compared with the checksums that torch writes and does not look at."""
+    data = bytearray((weights / "whole.pth").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "flipped.pth").write_bytes(data)
+    with pytest.raises(WeightsError, match=r"cannot read weights from .*flipped\.pth.*is damaged"):
+        timm_model("test_vit").build(tmp_path / "flipped.pth")
+
+
 class Trap:
     """Would run code while it is unpickled."""
 
