@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from imagecurate.columns import KEY
-from imagecurate.errors import OutputError, ShardError
+from imagecurate.errors import OutputError
 from imagecurate.export.dali import index_lines, index_text
 from imagecurate.export.header import tar_length
 from imagecurate.export.members import Members, members_of
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from imagecurate.export.folder import Folder
     from imagecurate.export.keys import Naming
     from imagecurate.export.survivors import Survivors
-    from imagecurate.shards.sources import ByteSource
 
 __all__ = ["ShardWriter"]
 
@@ -97,7 +96,7 @@ class ShardWriter:
             writer = TarWriter(tar, self._buffer())
             lines: list[str] = []
             for part in parts:
-                with self._open(part.number) as source:
+                with self.survivors.open(part.number) as source:
                     positions, sizes = writer.copy(source, part.members, part.edit)
                 lines += index_lines(part.members.names, positions, sizes, part.members.sample)
             writer.finish()
@@ -128,17 +127,6 @@ class ShardWriter:
         table = exported_table(rows, exported, self.schema, self.old_key, self.id_col)
         renamed = 0 if exported is None else sum(new != old for new, old in zip(exported, keys, strict=True))
         return _Part(piece.number, members, table, edit, renamed)
-
-    def _open(self, number: int) -> ByteSource:
-        source = self.survivors.open(number)
-        size = self.survivors.shards[number].size
-        if source.size != size:
-            source.close()
-            raise ShardError.because(
-                f"{self._called(number)} was indexed with {size} bytes and now has {source.size}",
-                "load the dataset again",
-            )
-        return source
 
     def _called(self, number: int) -> str:
         shard = self.survivors.shards[number]
