@@ -9,7 +9,7 @@ STAMP := $(VENV)/.ready
 # Without compiled files every start of Python compiles torch anew, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check format bench bench-env clean
+.PHONY: demo test check format clean
 
 demo: $(STAMP)
 	$(BIN)/imagecurate demo demo-output

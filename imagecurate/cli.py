@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )  # fmt: skip
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no summary.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -49,11 +49,14 @@ def _options(
 
 @app.command()
 def run(
-    pipeline: Annotated[Path, typer.Argument(help="A pipeline file, as curate.yaml.")],
+    pipeline: Annotated[Path, typer.Argument(help="A pipeline in YAML; see docs/pipeline.md.")],
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Run a pipeline: imagecurate run curate.yaml."""
+    """Run a pipeline, as in: imagecurate run curate.yaml.
+
+    docs/pipeline.md says what may stand in the file.  Relative paths are relative to the working directory.
+    """
     _guarded(lambda: _run(pipeline, quiet), debug)
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from imagecurate.backend.cpu import meta_frame
 from imagecurate.columns import IDENTITY, Frame
 from imagecurate.errors import ColumnNotFoundError, MaskError, MissingDependencyError, ParameterError
-from imagecurate.export import ExportSummary, MetadataSummary
+from imagecurate.export import ExportSummary, MetadataSummary, check_export
 from imagecurate.export import save_metadata as export_metadata
 from imagecurate.export import to_webdataset as export_webdataset
 from imagecurate.frame import (
@@ -285,7 +285,9 @@ class ImageTextPairDataset:
         OutputError
             A file would lie beside the input, or replace one that somebody else wrote.
         """
-        return export_metadata(self._exported(), _expanded(path), columns, storage_options=self._work.storage_options)
+        self._settle()
+        survivors = Survivors(self._ready, self._shards)
+        return export_metadata(survivors, _expanded(path), columns, storage_options=self._work.storage_options)
 
     to_parquet = save_metadata
 
@@ -300,6 +302,7 @@ class ImageTextPairDataset:
         max_shards: int | None = None,
         bytes_per_shard: int | None = None,
         digest: Literal["xxh3_128", "sha256"] = "xxh3_128",
+        durable: bool = False,
         progress: bool | None = None,
     ) -> ExportSummary:
         """Write the surviving samples as new shards: members copied byte for byte, parquet beside each tar, ledger.
@@ -322,30 +325,36 @@ class ImageTextPairDataset:
             Close a shard before it would exceed this size.
         digest : {"xxh3_128", "sha256"}, default="xxh3_128"
             Checksum of each file in ``manifest.json``.
+        durable : bool, default=False
+            Have each file on the disk itself before it appears, at the disk's speed.
+
+        Raises
+        ------
+        ParameterError, ColumnExistsError
+            An argument is out of range, or ``old_id_col`` is there already; told before anything is computed.
+        OutputError
+            The folder holds the input, or another export; or it cannot be written.
         """
-        if filter_column is not None:
-            if filter_column not in self._plan.schema:
-                raise ColumnNotFoundError.among(filter_column, self._plan.schema)
-            quoted = filter_column.replace("`", "``")
-            return self.filter(f"`{quoted}`", name=filter_column).to_webdataset(
-                path, None, samples_per_shard, shard_digits, old_id_col,
-                max_shards=max_shards, bytes_per_shard=bytes_per_shard, digest=digest, progress=progress,
-            )  # fmt: skip
-        self._warn_of_unseen_duplicates()
-        counts = self._run("computing", progress)
+        options: dict[str, Any] = {
+            "samples_per_shard": samples_per_shard,
+            "bytes_per_shard": bytes_per_shard,
+            "shard_digits": shard_digits if max_shards is None else max_shards,
+            "old_id_col": old_id_col,
+            "id_col": self.id_col,
+            "digest": digest,
+            "storage_options": self._work.storage_options,
+        }
+        chosen = self if filter_column is None else self._where_true(filter_column)
+        survivors = Survivors(chosen._ready, chosen._shards)
+        place = _expanded(path)
+        check_export(survivors, place, **options)  # before hours of work, not after
+        chosen._warn_of_unseen_duplicates()
+        counts = chosen._run("computing", progress)
+        self.last_run = chosen.last_run
+        record = run_record(chosen._ready, chosen._shards, counts)
         with Progress("writing", 0, progress) as bar:
             return export_webdataset(
-                self._exported(),
-                _expanded(path),
-                samples_per_shard=samples_per_shard,
-                bytes_per_shard=bytes_per_shard,
-                shard_digits=shard_digits if max_shards is None else max_shards,
-                old_id_col=old_id_col,
-                id_col=self.id_col,
-                digest=digest,
-                progress=bar.written,
-                run_record=run_record(self._ready, self._shards, counts),
-                storage_options=self._work.storage_options,
+                survivors, place, **options, durable=durable, progress=bar.written, run_record=record
             )
 
     @property
@@ -415,9 +424,11 @@ class ImageTextPairDataset:
         _tell_unjoined(counts.noticed, self.id_col)
         return counts
 
-    def _exported(self) -> Survivors:
-        self._settle()
-        return Survivors(self._ready, self._shards)
+    def _where_true(self, column: str) -> ImageTextPairDataset:
+        if column not in self._plan.schema:
+            raise ColumnNotFoundError.among(column, self._plan.schema)
+        quoted = column.replace("`", "``")
+        return self.filter(f"`{quoted}`", name=column)
 
     def _warn_of_unseen_duplicates(self) -> None:
         marks = [name for name in self._plan.schema if name == "is_duplicate" or name.endswith("_duplicate_of")]
@@ -426,7 +437,7 @@ class ImageTextPairDataset:
         if marks and not looked_at & set(marks) and not self._survivors:
             warnings.warn(
                 f"duplicates are marked in {', '.join(marks)}, but no filter looks at it: they are exported too. "
-                "Call ds.drop_duplicates() first to leave them out.",
+                "Leave them out by ds.filter('not is_duplicate') or ds.filter('…_duplicate_of is null').",
                 stacklevel=3,
             )
 

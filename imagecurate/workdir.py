@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from imagecurate.errors import ParameterError
+from imagecurate.errors import OutputError, ParameterError
 from imagecurate.shards.remote import local_path
 from imagecurate.store import Store, digest
 
@@ -59,14 +59,21 @@ def open_store(workdir: str | os.PathLike[str] | None, path: Any) -> Store:
     ------
     ParameterError
         ``workdir`` does not lie in a file system.
+    OutputError
+        The folder cannot be made.
     """
     if workdir is None:
-        folder = tempfile.mkdtemp(prefix="imagecurate-")
+        folder = Path(tempfile.mkdtemp(prefix="imagecurate-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return Store(Path(folder) / "store")
-    if workdir == "auto":
-        return Store(cache_folder() / "stores" / digest(_identity(path)) / "store")
-    return Store(named_folder(workdir) / "store")
+    else:
+        folder = cache_folder() / "stores" / digest(_identity(path)) if workdir == "auto" else named_folder(workdir)
+    try:
+        (folder / "store").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError.because(
+            f"the working folder {str(folder)!r} cannot be made: {error}", "name another one by workdir="
+        ) from error
+    return Store(folder / "store")
 
 
 def _identity(path: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import dask
 import pandas as pd
@@ -17,6 +19,7 @@ from imagecurate.errors import (
     ColumnNotFoundError,
     ExpressionError,
     MissingDependencyError,
+    OutputError,
     ParameterError,
     ShardError,
 )
@@ -226,3 +229,38 @@ def test_a_dataset_is_true_and_pickles(folder: Path) -> None:
     assert ds
     copy = pickle.loads(pickle.dumps(ds))
     pd.testing.assert_frame_equal(copy.metadata.compute(), ds.metadata.compute())
+
+
+def test_wrong_arguments_of_an_export_are_told_before_anything_is_computed(
+    folder: Path, tmp_path: Path, decodes: list[int]
+) -> None:
+    """Hours of work are not spent to find that the target is the input."""
+    ds = opened(folder).pipe(Brightness())
+    for path, options in (
+        (tmp_path / "out", {"samples_per_shard": 0}),
+        (tmp_path / "out", {"digest": "md5"}),
+        (tmp_path / "out", {"old_id_col": "caption"}),
+        (folder, {}),
+        (folder.parent, {}),
+        (None, {}),
+        ("", {}),
+    ):
+        with pytest.raises((ParameterError, ColumnExistsError, OutputError)):
+            ds.to_webdataset(path, **options)  # type: ignore[arg-type]
+    assert decodes == []
+
+
+def test_a_store_that_cannot_be_written_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the place, the reason and what to do: when the dataset is opened, or when the disk is full later."""
+    (folder.parent / "file").write_text("in the way")
+    with pytest.raises(OutputError, match=r"(?s)working folder .* cannot be made: .*Hint: .*workdir="):
+        ic.read_webdataset(str(folder), workdir=folder.parent / "file")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    ds = opened(folder).pipe(Brightness())
+    len(ds)
+    monkeypatch.setattr("imagecurate.store.files.pq.write_table", full)
+    with pytest.raises(OutputError, match=r"(?s)store cannot be written at .*No space left.*Hint: .*workdir="):
+        ds.compute()

@@ -20,9 +20,8 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with shards in ``data``, as a reader of the README has it."""
-    make_demo(tmp_path)
-    (tmp_path / "shards").rename(tmp_path / "data")
+    """A folder after ``make demo``, as a reader of the README has it."""
+    make_demo(tmp_path / "demo-output")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

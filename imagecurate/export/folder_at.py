@@ -5,12 +5,27 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from imagecurate.errors import ParameterError
 from imagecurate.export.folder import Folder
 from imagecurate.export.folder_local import LocalFolder
 from imagecurate.export.folder_remote import RemoteFolder
 from imagecurate.shards.remote import StorageOptions, local_path
 
-__all__ = ["folder_at"]
+__all__ = ["folder_at", "output_path"]
+
+
+def output_path(path: object) -> str:
+    """Give the argument that says where an output goes as text.
+
+    Raises
+    ------
+    ParameterError
+        It is no path, or an empty one, which would be the current folder.
+    """
+    found = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(found, str) or not found:
+        raise ParameterError.because(f"path must be a local path or a URL, but is {path!r}", '"out/curated"')
+    return found
 
 
 def folder_at(path: str | os.PathLike[str], storage_options: StorageOptions = None, *, durable: bool = False) -> Folder:

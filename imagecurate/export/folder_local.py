@@ -15,6 +15,7 @@ from typing import Any
 import xxhash
 
 from imagecurate.errors import OutputError
+from imagecurate.export.failures import reaching
 from imagecurate.export.folder import WORK, Folder, OutputFile
 
 __all__ = ["LocalFolder"]
@@ -50,10 +51,11 @@ class LocalFolder(Folder):
         return self._root / WORK
 
     def claim(self) -> bool:
-        before = self.scratch.exists()
-        try:
+        with reaching(str(self._root)):
+            before = self.scratch.exists()
             self.scratch.mkdir(parents=True, exist_ok=True)
             self._lock = io.FileIO(self.scratch / "lock", "w")
+        try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.release(keep=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from imagecurate.errors import OutputError
+from imagecurate.export.failures import reaching
 from imagecurate.export.folder import WORK, Folder, OutputFile
 from imagecurate.shards.remote import StorageOptions, filesystem
 
@@ -33,12 +33,10 @@ class RemoteFolder(Folder):
         self._fs, self._root = filesystem(url, storage_options)
 
     def claim(self) -> bool:
-        before = WORK in self.names()
-        try:
+        with reaching(self._url):
+            before = WORK in self.names()
             for below in (WORK, "ledger"):  # folders matter to sftp and the like
                 self._fs.makedirs(f"{self._root}/{below}", exist_ok=True)
-        except OSError as error:
-            raise OutputError.because(f"cannot write to {self._url!r}: {error}") from error
         return before
 
     def release(self, *, keep: bool) -> None:

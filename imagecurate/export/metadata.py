@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagecurate.errors import ColumnNotFoundError, OutputError, ParameterError
+from imagecurate.export.failures import writing
 from imagecurate.export.folder import Folder
-from imagecurate.export.folder_at import folder_at
+from imagecurate.export.folder_at import folder_at, output_path
 from imagecurate.export.occupancy import check_not_input
 from imagecurate.export.tables import write_parquet
 from imagecurate.export.threads import in_order
@@ -71,16 +72,16 @@ def save_metadata(
     ColumnNotFoundError
         A column that is not there.
     OutputError
-        A file would lie beside the input or replace one that was not written by this function.
+        A file would lie beside the input or replace one that was not written by this function, or cannot be written.
     """
-    if path is None:
+    if path is None or path == "":
         raise ParameterError.because(
             "save_metadata needs a path: it never overwrites its input", 'save_metadata("out/metadata")'
         )
     chosen = _chosen(survivors, columns)
     several = len({shard.source for shard in survivors.shards}) > 1
     names = [f"{f'{shard.source}/' if several else ''}{shard.name}.parquet" for shard in survivors.shards]
-    root = os.fspath(path)
+    root = output_path(path)
     check_not_input({f"{root}/{name}".rpartition("/")[0] for name in names}, survivors.shards)
     folder = folder_at(path, storage_options)
 
@@ -98,7 +99,8 @@ def save_metadata(
 
     keep = folder.claim()
     try:
-        written = list(in_order(threads or cores(), write, range(len(names))))
+        with writing(root):
+            written = list(in_order(threads or cores(), write, range(len(names))))
     finally:
         folder.release(keep=keep)
     return MetadataSummary(

@@ -30,16 +30,17 @@ _OF_AN_EXPORT = re.compile(r".*\.(?:tar|parquet|idx)")
 
 
 def check_not_input(folders: Iterable[str], shards: Sequence[Shard]) -> None:
-    """Raise if one of the folders is one that the input lies in.
+    """Raise if the input lies in one of the folders, or anywhere below it.
 
     Raises
     ------
     OutputError
-        It is.
+        It does.
     """
     inputs = {_place(parent) for parent in {shard.url.rpartition("/")[0] for shard in shards}}
     for folder in folders:
-        if _place(folder) in inputs:
+        place = _place(folder).rstrip("/") + "/"
+        if any(f"{each.rstrip('/')}/".startswith(place) for each in inputs):
             raise OutputError.because(
                 f"cannot export to {folder!r}: the input lies there", "name a folder of its own for the output"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from imagecurate.columns import KEY
 from imagecurate.errors import ColumnExistsError, ParameterError, listed
 from imagecurate.export.cut import Cut, cut_by_bytes, cut_by_samples
 from imagecurate.export.folder import DIGESTS
+from imagecurate.export.header import RECORD
 from imagecurate.export.keys import (
     Hashes,
     Naming,
@@ -45,19 +46,32 @@ class Options:
     id_col: str
     digest: str
 
-    def check(self, columns: Mapping[str, pa.DataType]) -> None:
-        """Raise for an unknown digest, and for a column that is taken.
+    def checked(self, columns: Mapping[str, pa.DataType]) -> Options:
+        """The same with plain integers, where all values are in order.
 
         Raises
         ------
         ParameterError, ColumnExistsError
         """
+        size = self.bytes_per_shard
+        whole = replace(
+            self,
+            samples_per_shard=whole_number("samples_per_shard", self.samples_per_shard),
+            bytes_per_shard=None if size is None else whole_number("bytes_per_shard", size, RECORD),
+            shard_digits=whole_number("shard_digits", self.shard_digits),
+        )
+        for name, column in (("old_id_col", self.old_id_col), ("id_col", self.id_col)):
+            if column is None and name == "old_id_col":
+                continue
+            if not isinstance(column, str) or not column:
+                raise ParameterError(f"{name} must be the name of a column, but is {column!r}")
         if self.digest not in DIGESTS:
             raise ParameterError(f"digest must be one of {listed(DIGESTS)}, but is {self.digest!r}")
         if self.old_id_col is not None and self.old_id_col in columns:
             raise ColumnExistsError.because(
                 f"old_id_col={self.old_id_col!r} is a column of the dataset already", "name one that is not there yet"
             )
+        return whole
 
 
 def whole_number(name: str, value: object, least: int = 1) -> int:

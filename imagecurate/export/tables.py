@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -120,14 +122,22 @@ def exported_table(
 
 
 def _following(column: pa.ChunkedArray, old: pa.ChunkedArray, new: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Replace the old key by the new one in the rows that repeat it; the others hold something else, and keep it."""
     if pa.types.is_integer(column.type):
-        try:
-            return new.cast(column.type)
-        except pa.ArrowInvalid:  # the new keys are no numbers, or too large
-            return column
+        before, after = _integers(old, column.type), _integers(new, column.type)
+        repeats = pc.and_(pc.and_(pc.equal(column, before), pc.not_equal(old, new)), pc.is_valid(after))
+        return pc.if_else(pc.fill_null(repeats, False), after, column)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return pc.if_else(pc.fill_null(pc.equal(column, old), False), new, column)
     return column
+
+
+def _integers(keys: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """The numbers that keys spell; null for what is no number of that type."""
+    most = np.iinfo(kind.to_pandas_dtype()).max
+    spelled = [re.fullmatch(r"0*([0-9]{1,20})", key) for key in keys.to_pylist()]
+    numbers = [None if match is None else int(match[1]) for match in spelled]
+    return pa.chunked_array([pa.array([None if each is None or each > most else each for each in numbers], kind)])
 
 
 def write_parquet(table: pa.Table, file: Any, metadata: Mapping[str, str] | None = None) -> None:

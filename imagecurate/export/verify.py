@@ -43,7 +43,7 @@ def verify(
     """
     folder = folder_at(path, storage_options)
     manifest = read_json(folder, MANIFEST)
-    if manifest is None:
+    if manifest is None or not _is_ours(manifest):
         raise OutputError.because(
             f"there is no readable {MANIFEST} in {os.fspath(path)!r}", "it is written last: let the export finish"
         )
@@ -66,3 +66,14 @@ def verify(
 
     found = in_order(threads or cores(), check, manifest["files"].items())
     return [problem for problem in found if problem is not None]
+
+
+def _is_ours(manifest: dict[str, Any]) -> bool:
+    """Whether it is the manifest of an export, and not of something else."""
+    digest, files = manifest.get("digest"), manifest.get("files")
+    return (
+        isinstance(digest, str)
+        and digest in DIGESTS
+        and isinstance(files, dict)
+        and all(isinstance(entry, dict) and {"bytes", digest} <= entry.keys() for entry in files.values())
+    )

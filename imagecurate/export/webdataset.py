@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import tempfile
@@ -15,31 +14,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from imagecurate.columns import KEY
-from imagecurate.errors import OutputError
 from imagecurate.export.cut import Cut
-from imagecurate.export.folder import WORK, Folder
-from imagecurate.export.folder_at import folder_at
-from imagecurate.export.header import RECORD
+from imagecurate.export.failures import writing
+from imagecurate.export.folder import WORK
 from imagecurate.export.keys import Naming, ToldApart
 from imagecurate.export.ledger import write_ledger
-from imagecurate.export.occupancy import CLAIM, MANIFEST, RUN, TIMINGS, check_foreign, check_not_input, finished
-from imagecurate.export.planning import Options, plan_export, whole_number
+from imagecurate.export.occupancy import CLAIM, MANIFEST, RUN, TIMINGS, check_foreign
+from imagecurate.export.planning import Options, plan_export
 from imagecurate.export.records import FileRecord, Manifest, Record, recorded, to_json
+from imagecurate.export.request import FORMAT, Request
 from imagecurate.export.shard_writer import ShardWriter
 from imagecurate.export.survivors import MEMBERS
 from imagecurate.export.tables import RowCache, exported_schema, free_name
 from imagecurate.export.threads import in_order
-from imagecurate.plan.threads import cores
 from imagecurate.shards.remote import StorageOptions
-from imagecurate.store.fingerprint import digest as fingerprint_of
 
 if TYPE_CHECKING:
     from imagecurate.export.survivors import Survivors
 
 __all__ = ["ExportSummary", "to_webdataset"]
-
-#: Raised when the same samples and options begin to give other bytes: an export is never continued across that.
-FORMAT = 1
 
 _log = logging.getLogger(__name__)
 
@@ -146,35 +139,18 @@ def to_webdataset(
     ShardError
         The input is not what it was when it was indexed.
     """
-    options = Options(
-        samples_per_shard=whole_number("samples_per_shard", samples_per_shard),
-        bytes_per_shard=None if bytes_per_shard is None else whole_number("bytes_per_shard", bytes_per_shard, RECORD),
-        shard_digits=whole_number("shard_digits", shard_digits),
-        old_id_col=old_id_col,
-        id_col=id_col,
-        digest=digest,
-    )
-    options.check(survivors.columns)
-    threads = cores() if threads is None else whole_number("threads", threads)
-    check_not_input([os.fspath(path)], survivors.shards)
-    folder = folder_at(path, storage_options, durable=durable)
-    export = _Export(survivors, options, folder, os.fspath(path), threads)
+    options = Options(samples_per_shard, bytes_per_shard, shard_digits, old_id_col, id_col, digest)
+    request = Request.of(survivors, path, options, threads, durable, storage_options)
+    folder, export = request.folder, _Export(survivors, request)
     keep = folder.claim()
     try:
         summary = export.known()
         if summary is None:
-            with tempfile.TemporaryDirectory(dir=folder.scratch) as scratch:
+            with writing(request.path), tempfile.TemporaryDirectory(dir=folder.scratch) as scratch:
                 cut, naming = export.plan(Path(scratch))
                 keep = True  # from here on, what an error or a kill leaves is worth going on with
                 summary = export.write(cut, naming, Path(scratch), run_record or {}, progress)
         keep = False
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError.because(
-                f"no room is left where {export.path!r} lies",
-                "make some and export again: what is finished there is not written again",
-            ) from error
-        raise
     finally:
         folder.release(keep=keep)
     return summary
@@ -183,20 +159,19 @@ def to_webdataset(
 class _Export:
     """The phases of one export: known, plan, write."""
 
-    def __init__(self, survivors: Survivors, options: Options, folder: Folder, path: str, threads: int) -> None:
-        self.path = path
+    def __init__(self, survivors: Survivors, request: Request) -> None:
+        self.path = request.path
         self._survivors = survivors
-        self._options = options
-        self._folder = folder
-        self._threads = threads
+        self._request = request
+        self._options = request.options
+        self._folder = request.folder
+        self._threads = request.threads
         self._columns = survivors.columns
-        columns = [[name, str(kind)] for name, kind in self._columns.items()]
-        self._fingerprint = fingerprint_of([FORMAT, survivors.fingerprint, columns, asdict(options)])
         self._clock = _Clock()
 
     def known(self) -> ExportSummary | None:
         """The summary, where this very export is complete already."""
-        manifest = finished(self._folder, self.path, self._fingerprint)
+        manifest = self._request.finished()
         return None if manifest is None else self._summary(manifest, skipped=manifest["shards"])
 
     def plan(self, scratch: Path) -> tuple[Cut, Naming]:
@@ -204,7 +179,7 @@ class _Export:
         with self._clock.measured("plan"):
             cut, naming = plan_export(self._survivors, self._options, self._threads, scratch)
         check_foreign(self._folder, self.path, lambda name: self._is_planned(name, len(cut)))
-        self._folder.write(CLAIM, to_json({"fingerprint": self._fingerprint}))
+        self._folder.write(CLAIM, to_json({"fingerprint": self._request.fingerprint}))
         return cut, naming
 
     def write(
@@ -235,7 +210,7 @@ class _Export:
             manifest.add([FileRecord.of(run, samples)])
             head = {
                 "format": FORMAT,
-                "fingerprint": self._fingerprint,
+                "fingerprint": self._request.fingerprint,
                 "samples": samples,
                 "shards": len(cut),
                 "bytes": manifest.bytes,

@@ -35,10 +35,11 @@ class ExportOptions(BaseModel):
 
     filter_column: str | None = None
     samples_per_shard: _Count = 10_000
-    bytes_per_shard: _Count | None = None
+    bytes_per_shard: Annotated[int, Field(ge=10_240, strict=True)] | None = None  # the smallest tar
     shard_digits: _Count = 5
     old_id_col: str | None = None
     digest: Literal["xxh3_128", "sha256"] = "xxh3_128"
+    durable: bool = False
 
 
 class Pipeline(BaseModel):

@@ -93,7 +93,7 @@ class Samples:
         extension = _last_extension(field)
         is_image = extension in IMAGE_EXTENSIONS
         if is_unsafe(name):
-            self._fail(row, f"unsafe member name {name!r}")
+            self._fail(row, f"unsafe member name: {name!r}")
         if kind != FILE:
             if kind == SYMBOLIC_LINK:
                 self.ignored += 1
@@ -101,11 +101,11 @@ class Samples:
                     self._linked_images.add(row)
                 return None
             if kind == SPARSE:
-                self._fail(row, f"sparse member {name!r}")
+                self._fail(row, f"sparse member: {name!r}")
                 return None
             target = self._data_of.get(without_dots(link))
             if target is None:
-                self._fail(row, f"{HARD_LINK} {name!r} to {link!r}, which does not come before it")
+                self._fail(row, f"{HARD_LINK} to nothing: {name!r} to {link!r}, which does not come before it")
                 return None
             offset, size = self._data_of[name] = target
         end = offset + size

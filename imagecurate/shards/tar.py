@@ -216,7 +216,7 @@ class TarReader:
         elif found is None and damage.position == 0:
             self._note(self._what_it_is())
         else:
-            self._note(f"tar damaged at byte {damage.position}: {damage}; {_where(found)}")
+            self._note(f"tar damaged: at byte {damage.position}: {damage}; {_where(found)}")
         return self._source.size if found is None else found
 
     def _after_end_mark(self, position: int) -> int:
@@ -230,7 +230,7 @@ class TarReader:
         is_next_archive = found is not None and found - position <= zeros
         is_litter = found is None and zeros < len(rest)
         if not is_next_archive and not is_litter:  # a download that left a hole
-            self._note(f"tar damaged at byte {position}: zeros where a header belongs; {_where(found)}")
+            self._note(f"tar damaged: at byte {position}: zeros where a header belongs; {_where(found)}")
         return self._source.size if found is None else found
 
     def _note(self, damage: str) -> None:

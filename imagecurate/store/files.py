@@ -20,6 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from imagecurate.errors import OutputError
+
 __all__ = ["ERROR", "PART_ROWS", "POSITION", "StageFiles", "Store", "StoredShard", "write_atomically"]
 
 #: Rows a part: what a killed run can lose of each shard in work.  Small enough for a model at one image a second,
@@ -49,17 +51,28 @@ def write_atomically(path: Path, write: Callable[[Path], Any], *, durable: bool 
 
     A reader sees the old file or the whole new one.  A file that is not durable may have lost its end after a power
     loss: it counts as missing and is computed again, so that only what is not computed row by row needs to be durable.
+
+    Raises
+    ------
+    OutputError
+        No room, no permission, a disk that fails.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         if durable:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise OutputError.because(
+            f"the store cannot be written at {str(path.parent)!r}: {error}",
+            "make room or get permission there, or name another folder by workdir=; what is finished is not lost",
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk says so, and the first error is the one to tell
+            temporary.unlink(missing_ok=True)
 
 
 def write_table(path: Path, table: pa.Table, *, durable: bool = False) -> None:

@@ -66,8 +66,9 @@ def test_the_input_is_never_overwritten(tmp_path: Path) -> None:
     write_folder(tmp_path / "in")
     before = tree(tmp_path / "in")
     survivors = TarSurvivors.of(tmp_path / "in")
-    with pytest.raises(ParameterError, match="save_metadata needs a path: it never overwrites its input"):
-        save_metadata(survivors, None)
+    for path in (None, ""):
+        with pytest.raises(ParameterError, match="save_metadata needs a path: it never overwrites its input"):
+            save_metadata(survivors, path)
     with pytest.raises(OutputError, match="the input lies there"):
         save_metadata(survivors, tmp_path / "in")
     (tmp_path / "link").symlink_to(tmp_path / "in")

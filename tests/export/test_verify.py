@@ -34,3 +34,13 @@ def test_no_manifest(tmp_path: Path) -> None:
     """A folder without one is no finished export."""
     with pytest.raises(OutputError, match=r"there is no readable manifest\.json"):
         verify(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", '{"digest": "md5", "files": {}}', '{"digest": "sha256", "files": {"a": {}}}']
+)
+def test_a_manifest_of_another_kind(tmp_path: Path, content: str) -> None:
+    """JSON of that name that somebody else wrote is no manifest."""
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(OutputError, match=r"there is no readable manifest\.json"):
+        verify(tmp_path)

@@ -365,9 +365,9 @@ def test_every_reason_for_which_a_sample_fails(tmp_path: Path) -> None:
         "none": "no image",
         "empty": "empty image",
         "soft": "image is a symbolic link",
-        "lost": "hard link 'lost.jpg' to 'nowhere.jpg', which does not come before it",
-        "/abs": "unsafe member name '/abs.jpg'",
-        "a/../../up": "unsafe member name 'a/../../up.jpg'",
+        "lost": "hard link to nothing: 'lost.jpg' to 'nowhere.jpg', which does not come before it",
+        "/abs": "unsafe member name: '/abs.jpg'",
+        "a/../../up": "unsafe member name: 'a/../../up.jpg'",
     }
     rows = {row["key"]: row for row in table.to_pylist()}
     for key in ("good", "hard", "harder"):
@@ -383,7 +383,7 @@ def test_sparse_members_fail_their_sample(tmp_path: Path) -> None:
     records = info._create_pax_generic_header({"GNU.sparse.major": "1"}, b"x", "utf-8")  # type: ignore[attr-defined]
     path = tmp_path / "0.tar"
     path.write_bytes(records + info.tobuf(tarfile.USTAR_FORMAT) + tar_bytes([("b.jpg", b"x")]))
-    assert reasons(index(path)) == {"a": "sparse member 'a.jpg'"}
+    assert reasons(index(path)) == {"a": "sparse member: 'a.jpg'"}
 
 
 def test_a_truncated_shard_keeps_what_is_whole(tmp_path: Path) -> None:
@@ -423,7 +423,7 @@ def test_several_damaged_places_make_one_row(tmp_path: Path) -> None:
     table = index(path)
     assert table["key"].to_pylist() == ["0", "2", "3", "5", None]
     assert table["_error"].to_pylist()[-1] == (
-        "tar damaged at byte 1024: no valid header; the next whole header is at byte 2048; damaged in 1 more places"
+        "tar damaged: at byte 1024: no valid header; the next whole header is at byte 2048; damaged in 1 more places"
     )
 
 

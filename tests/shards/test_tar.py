@@ -114,7 +114,7 @@ def test_what_precedes_and_follows_damage_is_read(variant: str) -> None:
     data[bad : bad + 20] = b"\xff" * 20
     members, damage = walked(bytes(data))
     assert [member.name for member in members] == ["000.jpg", "001.jpg", "003.jpg", "004.jpg"]
-    assert damage == f"tar damaged at byte {bad}: no valid header; the next whole header is at byte {bad + 3 * 512}"
+    assert damage == f"tar damaged: at byte {bad}: no valid header; the next whole header is at byte {bad + 3 * 512}"
 
 
 def test_damage_without_anything_after_it() -> None:
@@ -122,7 +122,7 @@ def test_damage_without_anything_after_it() -> None:
     data = header("a.jpg", 3) + b"abc".ljust(512, b"\0") + b"x" * 2048
     members, damage = walked(data)
     assert [member.name for member in members] == ["a.jpg"]
-    assert damage == "tar damaged at byte 1024: no valid header; nothing readable after it"
+    assert damage == "tar damaged: at byte 1024: no valid header; nothing readable after it"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_damage_without_anything_after_it() -> None:
             tar_bytes([("a.jpg", b"x"), ("b.jpg", b"y")])[:1100],
             "truncated tar: the file ends within the header at byte 1024",
         ),
-        (bytes(3 << 20), "tar damaged at byte 0: zeros where a header belongs; nothing readable after it"),
+        (bytes(3 << 20), "tar damaged: at byte 0: zeros where a header belongs; nothing readable after it"),
     ],
 )
 def test_what_is_no_whole_tar(data: bytes, damage: str) -> None:
@@ -179,7 +179,7 @@ def test_a_hole_in_a_download_is_damage() -> None:
     members, damage = walked(first + bytes(2 << 20) + second)
     assert [member.name for member in members] == ["a.jpg", "b.jpg"]
     assert damage.startswith(
-        "tar damaged at byte 1024: zeros where a header belongs; the next whole header is at byte 20"
+        "tar damaged: at byte 1024: zeros where a header belongs; the next whole header is at byte 20"
     )
 
 
@@ -320,7 +320,7 @@ def test_pax_headers_without_sense_are_damage(records: bytes) -> None:
     block = patched(header("PaxHeader", len(records)), 156, b"x")
     members, damage = walked(block + records.ljust(512, b"\0") + header("a.jpg") + header("b.jpg"))
     assert members[-1].name == "b.jpg"
-    assert damage.startswith("tar damaged at byte")
+    assert damage.startswith("tar damaged: at byte")
 
 
 def test_signed_checksums_are_accepted() -> None:
