@@ -16,7 +16,7 @@ from imagecurate.export.folder import Folder
 from imagecurate.export.folder_at import folder_at, output_path
 from imagecurate.export.occupancy import check_not_input
 from imagecurate.export.tables import write_parquet
-from imagecurate.export.threads import in_order
+from imagecurate.plan.execute import in_threads
 from imagecurate.plan.threads import cores
 from imagecurate.shards.remote import StorageOptions
 from imagecurate.store.fingerprint import digest as fingerprint_of
@@ -100,7 +100,7 @@ def save_metadata(
     keep = folder.claim()
     try:
         with writing(root):
-            written = list(in_order(threads or cores(), write, range(len(names))))
+            written = list(in_threads(threads or cores(), write, range(len(names))))
     finally:
         folder.release(keep=keep)
     return MetadataSummary(

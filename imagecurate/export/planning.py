@@ -27,7 +27,7 @@ from imagecurate.export.keys import (
 )
 from imagecurate.export.members import Integers, members_of
 from imagecurate.export.survivors import MEMBERS
-from imagecurate.export.threads import in_order
+from imagecurate.plan.execute import in_threads
 
 if TYPE_CHECKING:
     from imagecurate.export.survivors import Survivors
@@ -118,7 +118,7 @@ def plan_export(survivors: Survivors, options: Options, threads: int, scratch: P
     if options.bytes_per_shard is None:
         cut = cut_by_samples(counts, options.samples_per_shard)
     else:
-        sizes = in_order(threads, lambda number: _sizes(survivors, number, naming), range(len(survivors.shards)))
+        sizes = in_threads(threads, lambda number: _sizes(survivors, number, naming), range(len(survivors.shards)))
         cut = cut_by_bytes(sizes, options.samples_per_shard, options.bytes_per_shard)
     if len(cut) > 10**options.shard_digits:
         raise ParameterError.because(
@@ -138,7 +138,7 @@ def _named(survivors: Survivors, options: Options, threads: int, scratch: Path) 
 
     counts = np.zeros(len(survivors.shards), np.int64)
     seen = RepeatedKeys(scratch)
-    for number, (count, found) in enumerate(in_order(threads, look, range(len(counts)))):
+    for number, (count, found) in enumerate(in_threads(threads, look, range(len(counts)))):
         counts[number] = count
         if found is not None:
             seen.add(found)

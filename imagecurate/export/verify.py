@@ -10,7 +10,7 @@ from imagecurate.export.folder import DIGESTS
 from imagecurate.export.folder_at import folder_at
 from imagecurate.export.occupancy import MANIFEST
 from imagecurate.export.records import read_json
-from imagecurate.export.threads import in_order
+from imagecurate.plan.execute import in_threads
 from imagecurate.plan.threads import cores
 from imagecurate.shards.remote import StorageOptions
 
@@ -64,7 +64,7 @@ def verify(
             return f"{name} has {name_of_digest} {digest.hexdigest()}, {MANIFEST} promises {entry[name_of_digest]}"
         return None
 
-    found = in_order(threads or cores(), check, manifest["files"].items())
+    found = in_threads(threads or cores(), check, manifest["files"].items())
     return [problem for problem in found if problem is not None]
 
 

@@ -26,7 +26,7 @@ from imagecurate.export.request import FORMAT, Request
 from imagecurate.export.shard_writer import ShardWriter
 from imagecurate.export.survivors import MEMBERS
 from imagecurate.export.tables import RowCache, exported_schema, free_name
-from imagecurate.export.threads import in_order
+from imagecurate.plan.execute import in_threads
 from imagecurate.shards.remote import StorageOptions
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class _Export:
         with (scratch / "files").open("w+b") as spool:
             manifest = Manifest(spool, digest)
             with self._clock.measured("shards"):
-                for record, was_there in in_order(self._threads, self._writer(cut, naming), range(len(cut))):
+                for record, was_there in in_threads(self._threads, self._writer(cut, naming), range(len(cut))):
                     manifest.add(record.files)
                     renamed += record.count
                     skipped += was_there

@@ -9,14 +9,14 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, TypeVar
 
 from imagecurate.plan.threads import cores, stoppable
 
-__all__ = ["connected_client", "in_order"]
+__all__ = ["connected_client", "in_order", "in_threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,16 +44,24 @@ def in_order(task: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
     """
     client = connected_client()
     if client is None:
-        stop = threading.Event()
-        run = stoppable(task, stop)
-        with ThreadPoolExecutor(cores(), thread_name_prefix="imagecurate-shard") as threads:
-            try:
-                yield from _windowed(lambda item: threads.submit(run, item), items, _WINDOW * cores())
-            finally:
-                stop.set()  # after Ctrl-C or an error, the wait is for blocks in work, not for whole shards
+        yield from in_threads(cores(), task, items)
     else:
         workers = max(sum(client.nthreads().values()), 1)
         yield from _windowed(lambda item: client.submit(task, item, pure=False), items, _WINDOW * workers)
+
+
+def in_threads(threads: int, task: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+    """Run ``task`` for each item in so many threads of this process, and give the results in the order of the items.
+
+    After an error, or where the generator is closed, nothing new is begun.
+    """
+    stop = threading.Event()
+    run = stoppable(task, stop)
+    with ThreadPoolExecutor(threads, thread_name_prefix="imagecurate-shard") as pool:
+        try:
+            yield from _windowed(lambda item: pool.submit(run, item), items, _WINDOW * threads)
+        finally:
+            stop.set()  # after Ctrl-C or an error, the wait is for blocks in work, not for whole shards
 
 
 def _windowed(submit: Callable[[Item], Any], items: Iterable[Item], window: int) -> Iterator[Any]:

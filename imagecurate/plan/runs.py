@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -74,9 +75,9 @@ class Survivors:
         """Metadata columns, in order."""
         return self.work.plan.schema
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
-        """Changes with the plan and with the shards."""
+        """Changes with the plan and with the shards; made once, for an exporter asks with every shard."""
         return digest([self.work.plan.fingerprint, [(s.source, s.name, s.metadata_token) for s in self.shards]])
 
     def rows(self, number: int, columns: Sequence[str]) -> pa.Table:

@@ -211,6 +211,3 @@ class Store:
     def mask(self, token: str, shard: StoredShard) -> Path:
         """File with the positions that a raw mask keeps of a shard."""
         return self.root / "masks" / token / shard.source / f"{shard.name}-{shard.metadata_token}.npy"
-
-    def __fspath__(self) -> str:
-        return os.fspath(self.root)
