@@ -5,7 +5,7 @@ filters drop rows for a recorded reason, and what survives is written as tar and
 
 >>> import imagecurate as ic
 >>> ic.read_webdataset  # doctest: +ELLIPSIS
-<bound method ImageTextPairDataset.from_webdataset of <class 'imagecurate.dataset.ImageTextPairDataset'>>
+<bound method ImageTextPairDataset.from_webdataset of <class '...ImageTextPairDataset'>>
 
 Names are imported when they are first used: ``import imagecurate`` loads neither torch nor a dataframe library.
 """
@@ -19,16 +19,19 @@ from imagecurate._version import __version__
 
 #: Public names, by the module that holds them.
 _MODULES = {
-    "imagecurate.dataset": ("ImageTextPairDataset", "read_webdataset"),
+    "imagecurate.dataset": ("ImageTextPairDataset", "concat", "read_webdataset"),
     "imagecurate.images": ("DecodePolicy",),
     "imagecurate.pipeline": ("Pipeline",),
     "imagecurate.plan.stage": ("ColumnStage", "DatasetStage", "ImageStage", "Stage"),
     "imagecurate.stages": (
         "AestheticClassifier",
         "EmbeddingWarning",
+        "ExactDeduplicator",
         "ImageClassifier",
+        "ImageDigest",
         "ImageEmbedder",
         "NsfwClassifier",
+        "PixelDigest",
         "ThumbnailEmbedder",
         "TimmImageEmbedder",
     ),

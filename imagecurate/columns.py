@@ -27,6 +27,11 @@ IMAGE_HEIGHT = "image_height"
 IMAGE_FORMAT = "image_format"
 IMAGE_ERROR = "image_error"
 
+#: How the column is called in which each level of deduplication names the sample that a row duplicates.
+DUPLICATE_OF = "_duplicate_of"
+#: In an expression: whether any level did.
+IS_DUPLICATE = "is_duplicate"
+
 #: Columns every dataset has, in the order in which they are shown.
 IDENTITY = (SAMPLE_ID, KEY, SOURCE, SHARD)
 

@@ -57,6 +57,10 @@ __all__ = [
 SHARD_RECORD = "_shard"
 
 
+#: Added to the index of rows that only a parquet tells of: pandas refuses to align them with others.
+_PROVISIONAL = 1 << 40
+
+
 class ShardList(Sequence[Shard]):
     """Shards with a token that is computed once and a repr that is short: Dask asks for both often."""
 
@@ -91,11 +95,18 @@ class ShardList(Sequence[Shard]):
 
 @dataclasses.dataclass(frozen=True)
 class ReadRows:
-    """Reader of one partition: the rows of a shard that survive the plan, the columns that were asked for."""
+    """Reader of one partition: the rows of a shard that survive the plan, the columns that were asked for.
+
+    Unless ``exact``, a remote shard that nobody has read yet is seen through the parquet beside it, where that is
+    enough.
+    """
 
     work: Work
+    exact: bool = False
 
     def __call__(self, shard: Shard, columns: list[str], limit: int | None = None) -> Frame:
+        if not self.exact:
+            shard = self.work.view(shard, self.work.plan.steps, columns)
         with ShardPass(self.work, shard, self.work.plan.needed(columns)) as shard_pass:
             if limit is None:
                 outcome = shard_pass.run()
@@ -116,7 +127,10 @@ class ReadRows:
         return frame
 
     def _frame(self, shard_pass: ShardPass, shard: Shard, columns: list[str], positions: Positions) -> Frame:
-        frame = to_frame(shard_pass.columns([name for name in columns if name != SHARD_RECORD], positions), positions)
+        values = shard_pass.columns([name for name in columns if name != SHARD_RECORD], positions)
+        # Rows that a parquet tells of may stand elsewhere in the tar: they must never be taken for those.
+        shift = _PROVISIONAL if shard_pass.state.shard.provisional else 0
+        frame = to_frame(values, positions + shift)
         if SHARD_RECORD in columns:
             record = json.dumps(dataclasses.asdict(shard))
             frame[SHARD_RECORD] = pd.Categorical.from_codes(np.zeros(len(frame), np.int8), categories=[record])
@@ -143,9 +157,23 @@ class ShardFrame(FromMapProjectable):  # type: ignore[misc]
     def _simplify_up(self, parent: Expr, dependents: Any) -> Expr | None:
         if isinstance(parent, Len | Index) and self.columns and not self._series:
             return type(parent)(self.substitute_parameters({"columns": []}))
-        if isinstance(parent, Head) and "limit" not in self.operand("kwargs") and parent.n >= 0:
+        if type(parent) is Head and "limit" not in self.operand("kwargs") and parent.n >= 0:
             limited = self.substitute_parameters({"kwargs": self.operand("kwargs") | {"limit": parent.n}})
-            return Head(limited, parent.n, parent.operand("npartitions"))
+            return ShardHead(limited, parent.n, parent.operand("npartitions"))
+        return super()._simplify_up(parent, dependents)
+
+
+class ShardHead(Head):  # type: ignore[misc]
+    """The first rows, of the columns that are asked for: Dask's own would read them all."""
+
+    def _simplify_up(self, parent: Expr, dependents: Any) -> Expr | None:
+        if isinstance(parent, Projection):
+            asked = determine_column_projection(self, parent, dependents)
+            columns = [name for name in self.frame.columns if name in ([asked] if isinstance(asked, str) else asked)]
+            if columns != self.frame.columns:
+                frame = self.frame.substitute_parameters({"columns": columns})
+                head = type(self)(frame, self.n, self.operand("npartitions"))
+                return type(parent)(head, *parent.operands[1:])
         return super()._simplify_up(parent, dependents)
 
 
@@ -166,6 +194,8 @@ class RowsFrame(Blockwise):  # type: ignore[misc]
     def _simplify_up(self, parent: Expr, dependents: Any) -> Expr | None:
         if isinstance(parent, Len | Index) and self.columns:
             return type(parent)(self.substitute_parameters({"columns": []}))
+        if type(parent) is Head:
+            return ShardHead(self, parent.n, parent.operand("npartitions"))
         if isinstance(parent, Projection):
             asked = determine_column_projection(self, parent, dependents)
             columns = [name for name in self.columns if name in ([asked] if isinstance(asked, str) else asked)]
@@ -198,9 +228,20 @@ def metadata_frame(work: Work, shards: ShardList, survivors: Frame | None, passe
 
 def survivors_frame(rows: Frame, mask: Frame) -> Frame:
     """The rows of a metadata frame that a mask keeps; rows that the mask lacks are dropped."""
+    rows, mask = (new_collection(_exactly(each.expr)) for each in (rows, mask))
     rows = rows[[SHARD_RECORD]]
     # enforce_metadata would put the meta, which knows no shard, in the place of empty partitions
     return rows.map_partitions(_keep, mask, meta=rows._meta, align_dataframes=False, enforce_metadata=False)
+
+
+def _exactly(expression: Expr) -> Expr:
+    """The same of the tars themselves, so that a mask speaks of the positions at which its rows lie."""
+    for frame in list(expression.find_operations(ShardFrame)):
+        reader = frame.operand("func")
+        if isinstance(reader, ReadRows) and not reader.exact:
+            exact = frame.substitute_parameters({"func": dataclasses.replace(reader, exact=True)})
+            expression = expression.substitute(frame, exact)
+    return expression
 
 
 def _keep(rows: Frame, mask: Frame) -> Frame:

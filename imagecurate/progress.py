@@ -97,6 +97,8 @@ class Progress:
         decoded, failed = (
             max(each) for each in zip(*((s.decoded, s.failed) for s in (self.stats, self._live)), strict=True)
         )
+        if not decoded:
+            return ""
         return f"{decoded:,} images decoded, {decoded / seconds:,.0f}/s" + (f", {failed:,} failed" if failed else "")
 
 

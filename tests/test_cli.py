@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from making import picture, write_tar
+from making import picture, samples, write_folder, write_shard, write_tar
 from typer.testing import CliRunner, Result
 
 from imagecurate import Pipeline
@@ -69,6 +69,14 @@ def test_a_filter_column_is_in_the_table(folder: Path) -> None:
     assert re.search(r"dropped │ short +│ +1 ", done.stdout)
     assert "decoded 4 images" in done.stdout
     assert "wrote 1 samples" in done.stdout
+
+
+def test_sources_are_told_apart(folder: Path) -> None:
+    """Of several sources each has its yield."""
+    write_folder(folder / "more", shards=1, samples_per_shard=4)
+    (folder / "curate.yaml").write_text(PIPELINE.replace("input: data", "input: {few: data, more: more}"))
+    result = run("run", "curate.yaml")
+    assert "source few: 4 samples in, 2 kept, 50.0%\nsource more: 4 samples in, 4 kept, 100.0%\n" in result.stdout
 
 
 def test_an_output_may_be_remote(folder: Path) -> None:
@@ -157,8 +165,119 @@ def test_demo_runs_the_whole_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "decoded 0 images; computed nothing" in run("demo", place).stdout
 
 
+def test_check_tells_what_is_wrong(folder: Path) -> None:
+    """The shards with problems, what it comes to, what was noticed; problems are an exit code."""
+    write_folder(folder / "data", shards=3)
+    write_tar(folder / "data" / "00001.tar", [("a.jpg", picture(1)), ("b.txt", b"alone"), ("README", b"?")])
+    done = run("check", "data", "--workdir", "work")
+    assert done.exit_code == 1
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "│" in line]
+    told = "sample 'b': no image; no row of the parquet has the key of a sample in its column 'key'"
+    assert rows[0][:4] == ["00001", "2", "1", "1"]
+    assert " ".join(row[4] for row in rows) == told
+    assert "3 shards, 10 samples, 9 images, 1 failed, " in done.stdout
+    assert "noticed: members ignored 1\n" in done.stdout
+    assert done.stdout.endswith("problems in 1 shards\n")
+
+
+def test_check_of_sound_shards(folder: Path) -> None:
+    """A few lines whatever their number; ``--all`` shows each, with its source where that says something."""
+    write_folder(folder / "data", shards=3)
+    done = run("check", "data", "--workdir", "work")
+    assert (done.exit_code, len(done.stdout.splitlines())) == (0, 2)
+    assert done.stdout.endswith("no problems\n")
+    every = run("check", "cc12m=data/0000[01].tar", "data/00002.tar", "--all", "--workdir", "work")
+    assert every.exit_code == 0
+    assert re.findall(r"│ (\S+) +│ +4 │", every.stdout) == ["cc12m/00000", "cc12m/00001", "default/00002"]
+
+
+def test_check_shows_some_of_many_problems(folder: Path) -> None:
+    """The first screen says what kind of trouble there is."""
+    for number in range(60):
+        write_shard(folder / "data" / f"{number:05d}.tar", [(f"{number}", {"txt": "[red]no picture"})])
+    done = run("check", "data", "--workdir", "work")
+    assert done.exit_code == 1
+    assert len(done.stdout.splitlines()) < 50
+    assert "… and 20 more; --all shows every shard" in done.stdout
+    assert len(run("check", "data", "--all", "--workdir", "work").stdout.splitlines()) > 60
+
+
+def test_check_as_json(folder: Path) -> None:
+    """One document on stdout, with every shard, every count and the sums."""
+    write_folder(folder / "data", shards=2)
+    write_shard(folder / "data" / "00001.tar", [*samples(1), ("b", {"txt": "alone"})])
+    done = run("check", "data", "--json", "--workdir", "work")
+    document = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert document["shards_with_problems"] == 1
+    assert document["notes"] == ["keys that occur in several shards: 1; an export tells them apart"]
+    assert document["sums"]["samples"] == 6
+    first, second = document["shards"]
+    assert first["problems"] == ""
+    assert second["parquet_rows_without_sample"] == 4
+    assert document["sums"].items() >= {"failed": 1, "parquet_rows": 8}.items()
+
+
+def test_check_knows_a_source_from_a_folder(folder: Path) -> None:
+    """A folder may have ``=`` in its name, as partitions of tables do."""
+    write_folder(folder / "year=2024", shards=1)
+    done = run("check", "year=2024", "--json", "--workdir", "work")
+    assert [row["source"] for row in json.loads(done.stdout)["shards"]] == ["default"]
+
+
+def test_check_compares_digests(folder: Path) -> None:
+    """Of an export in which a byte has changed."""
+    assert run("run", "curate.yaml", "--quiet").exit_code == 0
+    assert run("check", "out", "--digests", "--workdir", "work").exit_code == 0
+    with (folder / "out" / "00000.idx").open("r+b") as file:
+        file.write(b"w")
+    assert run("check", "out", "--workdir", "work").exit_code == 0
+    done = run("check", "out", "--digests", "--workdir", "work")
+    assert done.exit_code == 1
+    assert "00000.idx has xxh3_128" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nothing",), "imagecurate: no file or folder 'nothing'"),
+        (("data/*.zip",), "imagecurate: no "),
+        (("data", "--metadata", "parkuet"), "imagecurate: metadata must be one of "),
+        (("data", "--images", "some"), "imagecurate: images must be "),
+        (("data", "--id-col", "uid"), "imagecurate: column 'uid'"),
+        (("data", "--workdir", "s3://bucket"), "imagecurate: workdir must be a folder on a disk"),
+        (("nosuch://bucket",), "imagecurate: 'nosuch://bucket' cannot be opened"),
+        (("a/b=data",), "imagecurate: no file or folder 'a/b=data'"),
+        (("=data",), "imagecurate: no file or folder '=data'"),
+    ],
+)
+def test_a_mistake_of_check_is_one_sentence(folder: Path, arguments: tuple[str, ...], message: str) -> None:
+    """No traceback, nothing on stdout, and the exit code of wrong usage."""
+    write_folder(folder / "data", shards=1)
+    done = run("check", *arguments, "--json")
+    assert done.stderr.startswith(message)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert isinstance(done.exception, SystemExit)
+
+
+def test_check_of_what_may_not_be_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told like any other mistake, whoever runs it."""
+
+    def refused(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    done = run("check", "data")
+    assert done.exit_code == 2
+    assert re.match(r"imagecurate: data cannot be opened: .*Permission denied", done.stderr)
+
+
 def test_help_and_version() -> None:
     """Every command explains itself."""
     assert run("--version").stdout.startswith("imagecurate ")
-    for command, says in (("run", "Run a pipeline"), ("demo", "Run the whole job on a small dataset")):
+    for command, says in (
+        ("run", "Run a pipeline"),
+        ("demo", "Run the whole job on a small dataset"),
+        ("check", "2 wrong usage"),
+    ):
         assert says in run(command, "--help").stdout

@@ -46,6 +46,8 @@ CASES: list[tuple[Callable[[Any], Any], set[tuple[str, ...]]]] = [
     (lambda md: md[md.width > 50][["key"]].compute(), {("key", "width")}),
     (lambda md: md.caption.str.contains("7").sum().compute(), {("caption",)}),
     (lambda md: md.groupby("width").brightness.max().compute(), {("width", "brightness")}),
+    (lambda md: md.brightness.head(3), {("brightness",)}),
+    (lambda md: md[["key", "caption"]].head(3), {("caption", "key")}),
     (lambda md: md.assign(b2=md.brightness * 2).b2.sum().compute(), {("brightness",)}),
 ]
 

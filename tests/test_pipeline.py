@@ -18,6 +18,7 @@ from imagecurate.errors import (
     ShardError,
     StageError,
 )
+from imagecurate.pipeline import installed_stages
 
 HEAD = "input: data\noutput: out\nworkdir: work\n"
 
@@ -171,3 +172,22 @@ def test_filter_column_is_a_filter_of_the_dataset(folder: Path, first: str, reas
     assert set(dropped["reason"]) == {reason}
     with pytest.raises(ColumnNotFoundError, match=r"^curate\.yaml:4: column 'bigg' not found"):
         loaded(HEAD + "export: {filter_column: bigg}").run(progress=False)
+
+
+def test_stages_of_packages(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package announces stages; one that cannot be imported harms who names it, and no one else."""
+    info = tmp_path / "site" / "their_stages-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-stages\nVersion: 1.0\n")
+    announced = "Brightness = toys:Brightness\nBroken = their_missing_module:Stage\nOdd = json:dumps\n"
+    (info / "entry_points.txt").write_text(f"[imagecurate.stages]\n{announced}")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    installed_stages.cache_clear()
+    pipeline = {"input": str(folder), "output": str(tmp_path / "out"), "workdir": str(tmp_path / "work")}
+    assert "brightness" in Pipeline(**pipeline, stages=["Brightness"]).dataset().columns
+    with pytest.raises(StageError, match=r"stage 'Broken', .* by their-stages, cannot be imported"):
+        Pipeline(**pipeline, stages=["Broken"]).dataset()
+    with pytest.raises(StageError, match=r"'Odd', .* is no stage"):
+        Pipeline(**pipeline, stages=["Odd"]).dataset()
+    monkeypatch.undo()
+    installed_stages.cache_clear()

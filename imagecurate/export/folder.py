@@ -99,7 +99,10 @@ class Folder(ABC):
 
     @abstractmethod
     def release(self, *, keep: bool) -> None:
-        """Let others export here, and remove WORK unless it is to be kept for the next run."""
+        """Let others export here, and remove WORK unless it is to be kept for the next run.
+
+        With WORK go the folders that ``claim`` had to make, if nothing lies in them.
+        """
 
     @abstractmethod
     def names(self, below: str = "") -> set[str]:

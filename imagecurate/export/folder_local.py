@@ -45,6 +45,7 @@ class LocalFolder(Folder):
         self._root = root
         self._durable = durable
         self._lock: io.FileIO | None = None
+        self._made: list[Path] = []
 
     @property
     def scratch(self) -> Path:
@@ -53,8 +54,13 @@ class LocalFolder(Folder):
     def claim(self) -> bool:
         with reaching(str(self._root)):
             before = self.scratch.exists()
-            self.scratch.mkdir(parents=True, exist_ok=True)
-            self._lock = io.FileIO(self.scratch / "lock", "w")
+            self._made = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
+            try:
+                self.scratch.mkdir(parents=True, exist_ok=True)
+                self._lock = io.FileIO(self.scratch / "lock", "w")
+            except OSError:
+                self._remove_made()
+                raise
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -70,8 +76,14 @@ class LocalFolder(Folder):
     def release(self, *, keep: bool) -> None:
         if not keep:
             shutil.rmtree(self.scratch)
+            self._remove_made()
         if self._lock is not None:
             self._lock.close()
+
+    def _remove_made(self) -> None:
+        for folder in self._made:
+            with suppress(OSError):  # something lies there, or it was not made after all
+                folder.rmdir()
 
     def names(self, below: str = "") -> set[str]:
         with suppress(FileNotFoundError):

@@ -31,10 +31,16 @@ class RemoteFolder(Folder):
     def __init__(self, url: str, storage_options: StorageOptions) -> None:
         self._url = url
         self._fs, self._root = filesystem(url, storage_options)
+        self._made: list[str] = []
 
     def claim(self) -> bool:
         with reaching(self._url):
-            before = WORK in self.names()
+            found = self._found(self._root)
+            before = found is not None and WORK in found
+            if found is None or "ledger" not in found:
+                self._made.append(f"{self._root}/ledger")
+            if found is None:
+                self._made.append(self._root)
             for below in (WORK, "ledger"):  # folders matter to sftp and the like
                 self._fs.makedirs(f"{self._root}/{below}", exist_ok=True)
         return before
@@ -43,13 +49,21 @@ class RemoteFolder(Folder):
         if not keep:
             with suppress(FileNotFoundError):  # an object store has no folder where no object is
                 self._fs.rm(f"{self._root}/{WORK}", recursive=True)
+            for folder in self._made:
+                if self._found(folder):  # asked first: some file systems remove a folder with all that is in it
+                    break
+                with suppress(OSError):
+                    self._fs.rmdir(folder)
 
     def names(self, below: str = "") -> set[str]:
+        return self._found(f"{self._root}/{below}".rstrip("/")) or set()
+
+    def _found(self, path: str) -> set[str] | None:
+        """What lies in a folder; None where there is no such folder."""
         self._fs.invalidate_cache()
         with suppress(FileNotFoundError):
-            found = self._fs.ls(f"{self._root}/{below}".rstrip("/"), detail=False)
-            return {path.rstrip("/").rpartition("/")[2] for path in found}
-        return set()
+            return {found.rstrip("/").rpartition("/")[2] for found in self._fs.ls(path, detail=False)}
+        return None
 
     def size(self, name: str) -> int | None:
         with suppress(FileNotFoundError):

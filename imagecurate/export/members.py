@@ -13,10 +13,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from imagecurate.export.header import header_lengths, padded
+from imagecurate.export.survivors import MEMBERS
 from imagecurate.shards.tar import BLOCK
 
 if TYPE_CHECKING:
     from imagecurate.export.keys import Naming
+    from imagecurate.export.sample_rows import SampleRows
 
 __all__ = ["AT_ONCE", "Integers", "Members", "Run", "members_of"]
 
@@ -90,25 +92,25 @@ class Members:
                 place = following
 
 
-def members_of(
-    samples: pa.ChunkedArray, keys: Sequence[str], exported: Sequence[str] | None, naming: Naming
-) -> Members:
-    """Lay out the members of some samples.
+def members_of(samples: SampleRows, exported: Sequence[str] | None, naming: Naming) -> Members:
+    """Lay out the members of some samples; one that several rows of a sample share is there once.
 
     Parameters
     ----------
-    samples : pyarrow.ChunkedArray
-        The internal column MEMBERS.
-    keys : sequence of str
-        The keys of the samples.
+    samples : SampleRows
+        With the internal column MEMBERS.
     exported : sequence of str or None
         Their keys in the output; None where all stay.
     naming : Naming
         Where ``exported`` comes from.
     """
-    lists = samples.combine_chunks()
+    lists = samples.table[MEMBERS].combine_chunks()
     counts = pc.fill_null(lists.value_lengths(), 0).to_numpy(zero_copy_only=False)
     flat = lists.flatten()
+    sample = np.repeat(samples.sample, counts)
+    if len(samples) < len(samples.table):
+        once = _each_once(sample, pc.struct_field(flat, "start").to_numpy(zero_copy_only=False))
+        flat, sample = flat.take(pa.array(once)), sample[once]
     start, offset, size = (
         pc.struct_field(flat, name).to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
         for name in ("start", "offset", "size")
@@ -116,9 +118,8 @@ def members_of(
     names = pc.struct_field(flat, "name")
     fresh = ~pc.struct_field(flat, "verbatim").to_numpy(zero_copy_only=False).astype(np.bool_, copy=False)
     edited = np.zeros(len(flat), np.bool_)
-    sample = np.repeat(np.arange(len(counts)), counts)
     if exported is not None:
-        changed = np.array([new != old for new, old in zip(exported, keys, strict=True)], np.bool_)
+        changed = np.array([new != old for new, old in zip(exported, samples.keys, strict=True)], np.bool_)
         renamed = changed[sample]
         fresh |= renamed
         listed = names.to_pylist()
@@ -127,3 +128,11 @@ def members_of(
             edited[place] = naming.id_field is not None and listed[place].partition(".")[2].lower() == "json"
         names = pa.array(listed, pa.string())
     return Members(sample, names, start, offset, size, fresh, edited)
+
+
+def _each_once(sample: Integers, start: Integers) -> Integers:
+    """Which members to take, so that each sample has every one once, in the order in which they lie in the input."""
+    order = np.lexsort((start, sample))
+    again = np.zeros(len(order), np.bool_)
+    again[1:] = (np.diff(sample[order]) == 0) & (np.diff(start[order]) == 0)
+    return order[~again]

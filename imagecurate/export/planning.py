@@ -26,6 +26,7 @@ from imagecurate.export.keys import (
     shard_suffixes,
 )
 from imagecurate.export.members import Integers, members_of
+from imagecurate.export.sample_rows import read_samples
 from imagecurate.export.survivors import MEMBERS
 from imagecurate.plan.execute import in_threads
 
@@ -133,8 +134,8 @@ def _named(survivors: Survivors, options: Options, threads: int, scratch: Path) 
     renumbered = options.old_id_col is not None
 
     def look(number: int) -> tuple[int, Hashes | None]:
-        keys = survivors.rows(number, [KEY])[KEY]
-        return len(keys), None if renumbered else hashes(keys.to_pylist())
+        samples = read_samples(survivors, number, [KEY])
+        return len(samples), None if renumbered else hashes(samples.keys)
 
     counts = np.zeros(len(survivors.shards), np.int64)
     seen = RepeatedKeys(scratch)
@@ -152,7 +153,6 @@ def _named(survivors: Survivors, options: Options, threads: int, scratch: Path) 
 
 def _sizes(survivors: Survivors, number: int, naming: Naming) -> Integers:
     """Bytes that each kept sample of an input shard takes in a tar, at most."""
-    rows = survivors.rows(number, [KEY, MEMBERS])
-    keys = rows[KEY].to_pylist()
-    members = members_of(rows[MEMBERS], keys, naming.keys(keys, number, 0, 0), naming)
-    return np.bincount(members.sample, members.lengths(naming.growth), minlength=len(keys)).astype(np.int64)
+    samples = read_samples(survivors, number, [KEY, MEMBERS])
+    members = members_of(samples, naming.keys(samples.keys, number, 0, 0), naming)
+    return np.bincount(members.sample, members.lengths(naming.growth), minlength=len(samples)).astype(np.int64)

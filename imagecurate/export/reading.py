@@ -1,4 +1,4 @@
-"""Bytes of input shards for the writer's buffer: read in place from a local file, fetched ahead from elsewhere."""
+"""Bytes of input shards for the writer's buffer: read in place from a file here, fetched ahead from elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from imagecurate.errors import ShardError, with_hint
-from imagecurate.shards.sources import LocalSource
+from imagecurate.shards.sources import RangeSource
 
 if TYPE_CHECKING:
     from imagecurate.shards.sources import ByteSource
@@ -44,16 +44,16 @@ def reader(source: ByteSource, ranges: Ranges) -> Reader:
     ranges : sequence of (int, int)
         All that will be read, in the order in which it will be.
     """
-    return FileReader(source) if isinstance(source, LocalSource) else FetchingReader(source, ranges)
+    return FetchingReader(source, ranges) if isinstance(source, RangeSource) else FileReader(source)
 
 
 class FileReader:
-    """Reads a local file, a view at a time: small pieces are still in the processor's cache when they are used.
+    """Reads a file here, a view at a time: small pieces are still in the processor's cache when they are used.
 
     Parameters
     ----------
     source : ByteSource
-        The file, open.
+        The shard, open: a local tar, or what one is unpacked into.
     """
 
     def __init__(self, source: ByteSource) -> None:
@@ -69,7 +69,7 @@ class FileReader:
 
 
 class FetchingReader:
-    """Reads any other source, many ranges in one call, in bounded memory.
+    """Reads a remote shard, many ranges in one call, in bounded memory.
 
     Parameters
     ----------

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from imagecurate.columns import KEY
 from imagecurate.errors import OutputError
 from imagecurate.export.dali import index_lines, index_text
 from imagecurate.export.header import tar_length
 from imagecurate.export.members import Members, members_of
 from imagecurate.export.records import FileRecord, Record
 from imagecurate.export.renumber import with_new_id
-from imagecurate.export.survivors import MEMBERS
 from imagecurate.export.tables import RowCache, exported_table, write_parquet
 from imagecurate.export.tar_writer import BUFFER, TarWriter
 
@@ -107,24 +105,25 @@ class ShardWriter:
         return Record(tuple(FileRecord.of(file, samples) for file in files), sum(part.renamed for part in parts))
 
     def _part(self, piece: Piece, shard: int, first: int) -> _Part:
-        whole = self.rows.rows(piece.number)
+        whole = self.rows.read(piece.number)
         kept = int(self.cut.starts[piece.number + 1] - self.cut.starts[piece.number])
         if len(whole) != kept:
             raise OutputError.because(
                 f"{self._called(piece.number)} had {kept} samples to export and now has {len(whole)}",
                 "something changed the store or the input while the export ran; run it again",
             )
-        rows = whole.slice(piece.first, piece.last - piece.first)
-        keys = rows[KEY].to_pylist()
+        samples = whole.part(piece.first, piece.last)
+        keys = samples.keys
         exported = self.naming.keys(keys, piece.number, shard, first)
-        members = members_of(rows[MEMBERS], keys, exported, self.naming)
+        members = members_of(samples, exported, self.naming)
 
         def edit(place: int, data: bytes) -> bytes:
             sample = members.sample[place]
             assert exported is not None and self.naming.id_field is not None  # else no member is edited
             return with_new_id(data, self.naming.id_field, keys[sample], exported[sample])
 
-        table = exported_table(rows, exported, self.schema, self.old_key, self.id_col)
+        by_row = None if exported is None else [exported[sample] for sample in samples.sample.tolist()]
+        table = exported_table(samples.table, by_row, self.schema, self.old_key, self.id_col)
         renamed = 0 if exported is None else sum(new != old for new, old in zip(exported, keys, strict=True))
         return _Part(piece.number, members, table, edit, renamed)
 

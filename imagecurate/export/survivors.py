@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from imagecurate.shards.shard import Shard
     from imagecurate.shards.sources import ByteSource
 
-__all__ = ["MEMBERS", "Survivors"]
+__all__ = ["MEMBERS", "SAMPLE", "Survivors"]
 
 #: Internal column that ``Survivors.rows`` gives on request: the tar members of each sample, a list of structs with
 #: ``name``, ``start``, ``offset``, ``size``, ``verbatim``.  Header blocks lie at [start, offset), data at
@@ -19,9 +19,16 @@ __all__ = ["MEMBERS", "Survivors"]
 #: headers) the member gets a new header, for which only the block before ``offset`` counts: that of the data.
 MEMBERS = "_members"
 
+#: Internal column that ``Survivors.rows`` gives on request where it is ``grouped``: int64, the position of a sample's
+#: first row in its shard, the same in all rows of a sample.
+SAMPLE = "_sample"
+
 
 class Survivors(Protocol):
     """The samples that every filter kept, shard by shard.
+
+    A sample has one row, or, in a ``grouped`` dataset, one for each of its images that was kept; these lie side by side
+    and are exported as one sample.  MEMBERS then has in each row its image and all members that are no image.
 
     Methods may be called from several threads at once, and give the same answer each time.
     """
@@ -38,11 +45,15 @@ class Survivors(Protocol):
     def fingerprint(self) -> str:
         """Names the rows, their columns and the bytes behind them: equal where an export would give the same."""
 
+    @property
+    def grouped(self) -> bool:
+        """Whether several rows may be one sample; ``rows`` then gives SAMPLE on request."""
+
     def rows(self, number: int, columns: Sequence[str]) -> pa.Table:
-        """Columns of the kept samples of one input shard, in order of position; MEMBERS on request."""
+        """Columns of the kept rows of one input shard, in order of position; MEMBERS on request."""
 
     def ledger(self, number: int) -> pa.Table:
-        """What became of every sample of one input shard, with the columns of LEDGER_SCHEMA."""
+        """What became of every row of one input shard, with the columns of LEDGER_SCHEMA."""
 
     def open(self, number: int) -> ByteSource:
         """The bytes of one input shard, as a context manager."""

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imagecurate.columns import KEY
+from imagecurate.export.sample_rows import SampleRows, read_samples
 
 if TYPE_CHECKING:
     from imagecurate.export.survivors import Survivors
@@ -44,10 +45,10 @@ class RowCache:
         self._survivors = survivors
         self._columns = tuple(columns)
         self._most = most
-        self._held: OrderedDict[int, Future[pa.Table]] = OrderedDict()
+        self._held: OrderedDict[int, Future[SampleRows]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def rows(self, number: int) -> pa.Table:
+    def read(self, number: int) -> SampleRows:
         """Kept samples of an input shard; who comes while another thread reads them waits for it."""
         with self._lock:
             future = self._held.get(number)
@@ -58,7 +59,7 @@ class RowCache:
                     self._held.popitem(last=False)
         if missing:
             try:
-                future.set_result(self._survivors.rows(number, self._columns))
+                future.set_result(read_samples(self._survivors, number, self._columns))
             except BaseException as error:
                 future.set_exception(error)
                 raise
@@ -95,9 +96,9 @@ def exported_table(
     Parameters
     ----------
     rows : pyarrow.Table
-        Samples with the columns of the dataset.
+        With the columns of the dataset.
     keys : sequence of str or None
-        Their exported keys; None where all stay.
+        The exported key of each row's sample; None where all stay.
     schema : pyarrow.Schema
         Of the result.
     old_key : str or None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from imagecurate.errors import OutputError
-from imagecurate.export.folder import DIGESTS
+from imagecurate.export.folder import DIGESTS, Folder
 from imagecurate.export.folder_at import folder_at
 from imagecurate.export.occupancy import MANIFEST
 from imagecurate.export.records import read_json
@@ -14,7 +15,7 @@ from imagecurate.plan.execute import in_threads
 from imagecurate.plan.threads import cores
 from imagecurate.shards.remote import StorageOptions
 
-__all__ = ["verify"]
+__all__ = ["file_fault", "is_manifest", "verify"]
 
 
 def verify(
@@ -43,34 +44,39 @@ def verify(
     """
     folder = folder_at(path, storage_options)
     manifest = read_json(folder, MANIFEST)
-    if manifest is None or not _is_ours(manifest):
+    if manifest is None or not is_manifest(manifest):
         raise OutputError.because(
             f"there is no readable {MANIFEST} in {os.fspath(path)!r}", "it is written last: let the export finish"
         )
     name_of_digest = manifest["digest"]
 
-    def check(item: tuple[str, dict[str, Any]]) -> str | None:
-        name, entry = item
-        size = folder.size(name)
-        if size is None:
-            return f"{name} is missing"
-        if size != entry["bytes"]:
-            return f"{name} has {size} bytes, {MANIFEST} promises {entry['bytes']}"
-        digest = DIGESTS[name_of_digest]()
-        with folder.open(name) as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        if digest.hexdigest() != entry[name_of_digest]:
-            return f"{name} has {name_of_digest} {digest.hexdigest()}, {MANIFEST} promises {entry[name_of_digest]}"
-        return None
+    def check(item: tuple[str, dict[str, Any]]) -> str:
+        return file_fault(folder, *item, name_of_digest)
 
     found = in_threads(threads or cores(), check, manifest["files"].items())
-    return [problem for problem in found if problem is not None]
+    return [fault for fault in found if fault]
 
 
-def _is_ours(manifest: dict[str, Any]) -> bool:
+def file_fault(folder: Folder, name: str, entry: Mapping[str, Any], digest: str | None) -> str:
+    """What is wrong with a file that a manifest lists, as a sentence, or ``""``; by size alone without a digest."""
+    size = folder.size(name)
+    if size is None:
+        return f"{name} is missing"
+    if size != entry["bytes"]:
+        return f"{name} has {size} bytes, {MANIFEST} promises {entry['bytes']}"
+    if digest is None:
+        return ""
+    found = DIGESTS[digest]()
+    with folder.open(name) as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    same = found.hexdigest() == entry[digest]
+    return "" if same else f"{name} has {digest} {found.hexdigest()}, {MANIFEST} promises {entry[digest]}"
+
+
+def is_manifest(document: Mapping[str, Any]) -> bool:
     """Whether it is the manifest of an export, and not of something else."""
-    digest, files = manifest.get("digest"), manifest.get("files")
+    digest, files = document.get("digest"), document.get("files")
     return (
         isinstance(digest, str)
         and digest in DIGESTS

@@ -17,7 +17,7 @@ from imagecurate.errors import ExpressionError
 from imagecurate.expressions.evaluate import evaluate
 from imagecurate.expressions.syntax import parsed
 from imagecurate.expressions.tokens import error_at
-from imagecurate.expressions.tree import Column, Node, leaves, written
+from imagecurate.expressions.tree import Column, Node, leaves, replaced, written
 from imagecurate.expressions.types import Kind, Typed, typed
 
 __all__ = ["Expression"]
@@ -101,6 +101,17 @@ class Expression:
         '`image width` > 2 * height'
         """
         return Expression(written(self._tree, mapping)) if mapping.keys() & set(self.columns) else self
+
+    def replace(self, mapping: Mapping[str, Expression]) -> Expression:
+        """Put expressions in the place of the columns that the mapping names, all at once.
+
+        >>> marks = Expression("a is not null or b")
+        >>> str(Expression("not is_duplicate").replace({"is_duplicate": marks}))
+        'not (a is not null or b)'
+        """
+        if not mapping.keys() & set(self.columns):
+            return self
+        return Expression(written(replaced(self._tree, {name: other._tree for name, other in mapping.items()})))
 
     def check(self, schema: Mapping[str, pa.DataType]) -> pa.DataType:
         """Give the type of the result: float64, bool, string or, where everything is null, null.

@@ -18,6 +18,7 @@ __all__ = [
     "Node",
     "Operation",
     "leaves",
+    "replaced",
     "written",
 ]
 
@@ -95,6 +96,16 @@ def leaves(node: Node) -> Iterator[Constant | Column]:
             yield from leaves(operand)
     else:
         yield node
+
+
+def replaced(node: Node, others: Mapping[str, Node]) -> Node:
+    """Put other trees in the place of columns."""
+    if isinstance(node, Column):
+        return others.get(node.name, node)
+    if isinstance(node, Operation):
+        operands = tuple(replaced(operand, others) for operand in node.operands)
+        return Operation(node.name, operands, node.at, node.operators)
+    return node
 
 
 def written(node: Node, names: Mapping[str, str] | None = None) -> str:

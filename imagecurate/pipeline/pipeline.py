@@ -64,6 +64,7 @@ class Pipeline(BaseModel):
     input_schema: dict[str, str] | None = Field(None, alias="schema")
     decode_policy: DecodePolicy | None = None
     shard_identity: Literal["mtime", "size"] = "mtime"
+    images: Literal["first", "all"] = "first"
     storage_options: dict[str, Any] | None = Field(None, repr=False)
     stages: list[Any] = []
     export: ExportOptions = ExportOptions()
@@ -129,6 +130,7 @@ class Pipeline(BaseModel):
                 schema=self.input_schema,
                 decode_policy=self.decode_policy,
                 shard_identity=self.shard_identity,
+                images=self.images,
             )
         for number, step in enumerate(steps):
             with self._source.naming("stages", number):

@@ -26,6 +26,9 @@ __all__ = ["Block"]
 _READ_BYTES = 16 << 20
 
 
+_NOT_DECODED = Decoded(None, ImageInfo())
+
+
 @functools.cache
 def _decoder(policy: DecodePolicy) -> Decoder:
     return Decoder(policy)
@@ -46,15 +49,23 @@ class Block:
     """
 
     def __init__(self, state: BlockState, positions: Positions, wanted: dict[int, Flags]) -> None:
-        self.decoded = len(positions)
+        self.decoded = 0
         self._infos: list[ImageInfo] = []
         self._prepared = {number: _Prepared(_image_stage(state, number), flags) for number, flags in wanted.items()}
         self._place = {int(position): place for place, position in enumerate(positions)}
         decoder = _decoder(state.plan.policy)
+        by_bytes, by_pixels = (
+            [each for each in self._prepared.values() if each.stage.looks_at == what] for what in ("bytes", "pixels")
+        )
         for place, data in enumerate(_read(state, positions)):
-            image = decoder.decode(data)
+            for prepared in by_bytes:
+                prepared.prepare(place, data)
+            image = _NOT_DECODED
+            if any(prepared.wants(place) for prepared in by_pixels):
+                image = decoder.decode(data)
+                self.decoded += 1
             self._infos.append(image.info)
-            for prepared in self._prepared.values():
+            for prepared in by_pixels:
                 prepared.take(place, image)
         one_torch_thread()
 
@@ -75,15 +86,25 @@ class _Prepared:
         count = int(wanted.sum())
         self._batch: Any = [None] * count if shape is None else np.zeros((count, *shape), np.uint8)
 
+    def wants(self, place: int) -> bool:
+        """True for a picture that the stage may want."""
+        return bool(self._slot[place] >= 0)
+
     def take(self, place: int, image: Decoded) -> None:
-        slot = self._slot[place]
-        if slot < 0 or isinstance(self.stage, PixelFacts):
+        """Prepare a decoded picture, if it is wanted."""
+        if not self.wants(place) or isinstance(self.stage, PixelFacts):
             return
         if image.pixels is None:  # though an earlier run may have decoded it
             self._errors[place] = image.info.error or "not decoded"
+        else:
+            self.prepare(place, image.pixels)
+
+    def prepare(self, place: int, given: Any) -> None:
+        """Prepare what the stage looks at, if it is wanted."""
+        if not self.wants(place):
             return
         try:
-            self._batch[slot] = self.stage.prepare(image.pixels)
+            self._batch[self._slot[place]] = self.stage.prepare(given)
         except MemoryError:
             raise
         except Exception as error:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
 from imagecurate.columns import KEY, SAMPLE_ID, SHARD, SOURCE
-from imagecurate.plan.facts import PixelFacts
 from imagecurate.plan.outcome import INDEX, Outcome
+from imagecurate.plan.plan import Plan
 from imagecurate.plan.shard_state import ShardState
-from imagecurate.plan.steps import FilterStep, MaskStep, Plan, StageStep, Step
 
-__all__ = ["LEDGER_SCHEMA", "StepCounts", "count_outcome", "ledger_of", "step_names"]
+__all__ = ["LEDGER_SCHEMA", "StepCounts", "count_outcome", "ledger_of"]
 
 LEDGER_SCHEMA = pa.schema(
     [(name, pa.string()) for name in (SAMPLE_ID, SOURCE, SHARD, KEY, "status", "reason", "detail")]
@@ -34,7 +36,7 @@ def ledger_of(state: ShardState, outcome: Outcome) -> pa.Table:
         if outcome.failed[row]:
             reasons[row], details[row] = _split(outcome.reasons[row])
         else:
-            reasons[row] = _filter_name(state.plan.steps[outcome.event[row]])
+            reasons[row] = state.plan.steps[outcome.event[row]].title[1]
             details[row] = "null" if outcome.null[row] else None
     columns = {name: state.column(name, outcome.positions) for name in (SAMPLE_ID, SOURCE, SHARD, KEY)}
     columns |= {"status": pa.array(status), "reason": pa.array(reasons), "detail": pa.array(details)}
@@ -47,17 +49,13 @@ def _split(reason: str) -> tuple[str, str | None]:
     return kind, detail or None
 
 
-def _filter_name(step: Step) -> str | None:
-    return step.name if isinstance(step, FilterStep | MaskStep) else None
-
-
 class StepCounts:
-    """Sums over outcomes: for the index and each step, how many samples it dropped, failed, and found null."""
+    """Sums over outcomes: for the index and each step, how many samples it dropped, failed, found null or unmatched."""
 
     def __init__(self, plan: Plan) -> None:
         count = len(plan.steps) + 1
         self.samples = 0
-        self.dropped, self.null, self.failed = (np.zeros(count, np.int64) for _ in range(3))
+        self.dropped, self.null, self.failed, self.unmatched = (np.zeros(count, np.int64) for _ in range(4))
         #: Samples failed, by reason.
         self.reasons: dict[str, int] = {}
         #: What was noticed when the shards were indexed, by name.
@@ -77,8 +75,27 @@ class StepCounts:
         """Samples that pass every filter and did not fail."""
         return int(self.samples - self.dropped.sum() - self.failed.sum())
 
+    @classmethod
+    def total(cls, plan: Plan, parts: Iterable[StepCounts]) -> StepCounts:
+        """The sums of several."""
+        total = cls(plan)
+        for part in parts:
+            total.add(part)
+        return total
+
+    def waterfall(self, plan: Plan) -> list[dict[str, Any]]:
+        """For the index and each step its kind and name, and the samples dropped, null, unmatched, failed and left."""
+        rows = []
+        left = self.samples
+        for place, (kind, name) in enumerate([("index", "shards"), *(step.title for step in plan.steps)]):
+            dropped, null, failed, unmatched = (int(each[place]) for each in self._arrays())
+            left -= dropped + failed
+            happened = {"dropped": dropped, "null": null, "unmatched": unmatched, "failed": failed, "left": left}
+            rows.append({"kind": kind, "step": name, **happened})
+        return rows
+
     def _arrays(self) -> list[np.ndarray]:
-        return [self.dropped, self.null, self.failed]
+        return [self.dropped, self.null, self.failed, self.unmatched]
 
 
 def count_outcome(state: ShardState, outcome: Outcome) -> StepCounts:
@@ -91,21 +108,10 @@ def count_outcome(state: ShardState, outcome: Outcome) -> StepCounts:
     counts.dropped += np.bincount(place[happened & ~outcome.failed], minlength=size)
     counts.null += np.bincount(place[outcome.null], minlength=size)
     counts.failed += np.bincount(place[outcome.failed], minlength=size)
+    for number, rows in outcome.unmatched.items():
+        counts.unmatched[number + 1] = rows
     for reason in outcome.reasons.values():
         kind, _ = _split(reason)
         counts.reasons[kind] = counts.reasons.get(kind, 0) + 1
     counts.noticed = state.index_counts()
     return counts
-
-
-def step_names(plan: Plan) -> list[tuple[str, str]]:
-    """Kind and name of the index and of each step, as the waterfall shows them."""
-    names = [("index", "shards")]
-    for step in plan.steps:
-        if isinstance(step, StageStep):
-            kind = "pixels" if isinstance(step.stage, PixelFacts) else "stage"
-            names.append((kind, "decode" if kind == "pixels" else type(step.stage).__name__))
-        else:
-            kind = "column" if not isinstance(step, FilterStep | MaskStep) else "filter"
-            names.append((kind, step.name))
-    return names

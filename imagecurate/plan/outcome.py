@@ -59,6 +59,8 @@ class Outcome:
     pending: Flags
     #: For each image stage, the rows that may want pixels.
     wanted: dict[int, Flags] = field(default_factory=dict)
+    #: For each join, how many of the rows that came to it found nothing.
+    unmatched: dict[int, int] = field(default_factory=dict)
     #: Reason of each failed row, by its place in ``positions``.
     reasons: dict[int, str] = field(default_factory=dict)
 

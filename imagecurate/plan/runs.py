@@ -12,15 +12,16 @@ from typing import Any
 import pyarrow as pa
 
 from imagecurate.backend.cpu import to_frame
-from imagecurate.columns import SAMPLE_ID, Frame
+from imagecurate.columns import Frame
 from imagecurate.errors import StageError
+from imagecurate.plan.alive_rows import AliveRows
 from imagecurate.plan.compute import as_table
-from imagecurate.plan.ledger import StepCounts, count_outcome, ledger_of, step_names
+from imagecurate.plan.ledger import StepCounts, count_outcome, ledger_of
 from imagecurate.plan.outcome import PassStats, Positions
 from imagecurate.plan.shard_pass import ShardPass
 from imagecurate.plan.shard_state import Work
-from imagecurate.plan.stage import DatasetStage, ShardColumns
-from imagecurate.plan.steps import FilterStep, MaskStep, StageStep, WithColumnStep
+from imagecurate.plan.stage import DatasetStage
+from imagecurate.plan.steps import StageStep
 from imagecurate.shards import ByteSource, Shard, open_shard
 from imagecurate.store import digest
 
@@ -29,23 +30,29 @@ __all__ = ["CountSamples", "FirstRows", "RunShard", "Survivors", "run_dataset_st
 
 @dataclass(frozen=True)
 class CountSamples:
-    """Count the samples of a shard, indexing it if nobody did."""
+    """Count the samples of a shard, indexing it if nobody did; unless ``exact``, by the parquet of a remote one."""
 
     work: Work
+    exact: bool = True
 
     def __call__(self, shard: Shard) -> int:
+        if not self.exact:
+            shard = self.work.view(shard, ())
         with ShardPass(self.work, shard, frozenset()) as shard_pass:
             return shard_pass.state.count
 
 
 @dataclass(frozen=True)
 class RunShard:
-    """Compute everything for a shard and sum what happened."""
+    """Compute everything for a shard and sum what happened; unless ``exact``, by the parquet of a remote one."""
 
     work: Work
     on_block: Callable[[PassStats, float], None] | None = field(default=None, compare=False)
+    exact: bool = True
 
     def __call__(self, shard: Shard) -> tuple[StepCounts, PassStats]:
+        if not self.exact:
+            shard = self.work.view(shard, self.work.plan.steps)
         with _whole_pass(self.work, shard, self.on_block) as shard_pass:
             counts = count_outcome(shard_pass.state, shard_pass.run(tidy=True))
             return counts, shard_pass.stats
@@ -90,6 +97,11 @@ class Survivors:
         with _whole_pass(self.work, self.shards[number]) as shard_pass:
             return ledger_of(shard_pass.state, shard_pass.run())
 
+    @property
+    def grouped(self) -> bool:
+        """True where several rows may be one sample, which ``_sample`` tells."""
+        return self.work.plan.images == "all"
+
     def open(self, number: int) -> ByteSource:
         """The bytes of a shard."""
         return open_shard(self.shards[number], storage_options=self.work.storage_options)
@@ -109,12 +121,8 @@ def run_dataset_stage(before: Work, after: Work, stage: DatasetStage, shards: Se
     files = after.store.stage(step.fingerprint, reads_metadata=True)
     if all(files.has(shard) for shard in shards):
         return
-
-    def read(number: int) -> dict[str, pa.Array]:
-        with _whole_pass(before, shards[number]) as shard_pass:
-            return shard_pass.columns((SAMPLE_ID, *stage.reads()), shard_pass.run().survivors)
-
-    results = iter(stage.process(ShardColumns(read, len(shards))))
+    rows = AliveRows(before, shards, stage.reads(), after.store.scratch(step.fingerprint))
+    results = iter(stage.process(rows))
     for number, shard in enumerate(shards):
         try:
             computed = next(results)
@@ -127,42 +135,43 @@ def run_dataset_stage(before: Work, after: Work, stage: DatasetStage, shards: Se
         raise StageError(f"{stage!r} gave results for more than {len(shards)} shards")
 
 
-def run_record(work: Work, shards: Sequence[Shard], counts: StepCounts) -> dict[str, Any]:
-    """What an output folder keeps about how it was made; no times, no secrets, the same for the same work."""
+def run_record(work: Work, shards: Sequence[Shard], by_source: Mapping[str, StepCounts]) -> dict[str, Any]:
+    """What an output folder keeps about how it was made; no times, no secrets, the same for the same work.
+
+    Parameters
+    ----------
+    work : Work
+    shards : sequence of Shard
+    by_source : mapping of str to StepCounts
+        What happened to the samples of each source.
+    """
     packages = ("imagecurate", "dask", "numpy", "Pillow", "pyarrow", "simplejpeg", "timm", "torch")
     sources: dict[str, dict[str, int]] = {}
     for shard in shards:
         sums = sources.setdefault(shard.source, {"shards": 0, "bytes": 0})
         sums["shards"] += 1
         sums["bytes"] += shard.size
+    for source, each in by_source.items():
+        failed = int(each.failed.sum())
+        sources[source] |= {"samples": each.samples, "kept": each.kept, "failed": failed}
+    counts = StepCounts.total(work.plan, by_source.values())
     return {
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in packages},
-        "inputs": {"sources": sources, "reading": work.schema.identity(), "noticed": counts.noticed},
+        "inputs": {
+            "sources": sources,
+            "reading": {source: schema.identity() for source, schema in work.schemas.items()},
+            "differences": work.differences,
+            "noticed": counts.noticed,
+        },
         "fingerprint": work.plan.fingerprint,
         "decode_policy": work.plan.policy.identity(),
-        "plan": [_step_record(work, number) for number in range(len(work.plan.steps))],
-        "counts": [
-            {"kind": kind, "step": name, "dropped": int(dropped), "null": int(null), "failed": int(failed)}
-            for (kind, name), dropped, null, failed in zip(
-                step_names(work.plan), counts.dropped, counts.null, counts.failed, strict=True
-            )
-        ],
+        "plan": [step.record() for step in work.plan.resolved.steps],
+        "counts": counts.waterfall(work.plan),
         "samples": counts.samples,
         "kept": counts.kept,
         "failed_by_reason": dict(sorted(counts.reasons.items())),
     }
-
-
-def _step_record(work: Work, number: int) -> dict[str, Any]:
-    step = work.plan.steps[number]
-    if isinstance(step, FilterStep):
-        return {"filter": step.name, "expression": str(step.expression)}
-    if isinstance(step, WithColumnStep):
-        return {"column": step.name, "expression": str(step.expression)}
-    if isinstance(step, MaskStep):
-        return {"mask": step.name}
-    return work.plan.stage_record(number)
 
 
 def _whole_pass(work: Work, shard: Shard, on_block: Callable[[PassStats, float], None] | None = None) -> ShardPass:

@@ -16,6 +16,7 @@ from concurrent.futures import CancelledError, wait
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from imagecurate.plan.blocks import Block
 from imagecurate.plan.outcome import Outcome, PassStats, Positions
@@ -133,7 +134,8 @@ class ShardPass:
             return outcome
         for values in self.state.stages():
             values.save()  # column stages of rows that needed no pixels: not lost if a block dies
-        self.state.bytes()  # opened here, shared by all blocks
+        sizes = self.state.column("_image_size", outcome.positions[outcome.pending])
+        self.state.bytes(pc.sum(sizes).as_py() or 0)  # opened here, shared by all blocks
         stop = stop_of_this_run()
         blocks = outcome.positions // PART_ROWS
         tasks = [

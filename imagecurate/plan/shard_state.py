@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from imagecurate.columns import KEY, SAMPLE_ID, SHARD, SOURCE
-from imagecurate.plan.steps import MaskStep, Plan, StageStep, WithColumnStep
-from imagecurate.shards import ByteSource, InputSchema, Shard, index_shard, open_shard
-from imagecurate.store import ERROR, POSITION, BlockValues, StageValues, Store, digest, write_atomically
+from imagecurate.plan.plan import Plan
+from imagecurate.plan.steps import MaskStep, StageStep, Step, Stored, WithColumnStep
+from imagecurate.shards import ByteSource, InputSchema, Shard, index_shard, open_shard, provisional_index
+from imagecurate.shards.remote import local_path
+from imagecurate.shards.types import converted
+from imagecurate.store import POSITION, BlockValues, StageValues, Store, digest, write_atomically
 
 __all__ = ["BlockState", "ShardState", "Work"]
 
@@ -27,7 +31,8 @@ class Work:
     """All that a worker needs beside the shard: small, picklable, and the same for every shard."""
 
     plan: Plan
-    schema: InputSchema
+    #: How the shards of each source are read.
+    schemas: Mapping[str, InputSchema]
     store: Store
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
@@ -35,9 +40,40 @@ class Work:
         # Dask takes expressions of one token for one and the same, so the place belongs to it.  No fingerprint has it.
         return self.plan.fingerprint, str(self.store.root), digest(dict(self.storage_options or {}))
 
-    def index_folder(self) -> str:
-        """Name of the folder of indexes: how incoming columns are read decides what is in them."""
-        return digest(self.schema.identity())
+    @property
+    def differences(self) -> list[str]:
+        """What was not the same in all shards when the columns were found out, a sentence each."""
+        return list(dict.fromkeys(sentence for schema in self.schemas.values() for sentence in schema.differences))
+
+    def view(self, shard: Shard, steps: Iterable[Step], columns: Iterable[str] = ()) -> Shard:
+        """The shard or, where that is enough and nobody has read the tar, what the parquet beside it tells.
+
+        Only of a remote shard, whose tar would have to be fetched, and only for what no stage is needed.
+
+        Parameters
+        ----------
+        shard : Shard
+        steps : iterable of Step
+            Steps of the plan that must be answered for.
+        columns : iterable of str
+            Further columns that are asked for.
+        """
+        steps = list(steps)
+        asked = set(columns).union(*(step.reads for step in steps)) - self.plan.producers.keys()
+        known = {KEY, SOURCE, SHARD, *self.schemas[shard.source].in_parquet}
+        if (
+            shard.parquet_url is None
+            or local_path(shard.url) is not None
+            or any(isinstance(step, StageStep | MaskStep) for step in steps)
+            or not asked <= known
+            or self.index(shard).exists()
+        ):
+            return shard
+        return replace(shard, provisional=True)
+
+    def index(self, shard: Shard) -> Path:
+        """File of a shard's index: how incoming columns are read decides what is in it."""
+        return self.store.index(digest(self.schemas[shard.source].identity()), shard)
 
 
 class ShardState:
@@ -47,6 +83,7 @@ class ShardState:
         self.work = work
         self.plan = work.plan.resolved
         self.shard = shard
+        self.tables = work.store.tables
         self._bytes: ByteSource | None = None
         self._lock = threading.Lock()
         self._index_columns: dict[str, pa.Array] = {}
@@ -60,11 +97,18 @@ class ShardState:
             self._bytes.close()
             self._bytes = None
 
-    def bytes(self) -> ByteSource:
-        """The bytes of the shard, opened once; the one stream that indexed a remote shard serves its pixels too."""
+    def bytes(self, wanted: int = 0) -> ByteSource:
+        """The bytes of the shard, opened once; the one stream that indexed a remote shard serves its pixels too.
+
+        Parameters
+        ----------
+        wanted : int
+            How many of them will be read, as far as is known: a remote shard of which it is most is streamed whole.
+        """
         with self._lock:
             if self._bytes is None:
-                self._bytes = open_shard(self.shard, storage_options=self.work.storage_options)
+                most = wanted > self.shard.size / 2
+                self._bytes = open_shard(self.shard, storage_options=self.work.storage_options, stream=most)
             return self._bytes
 
     def stage(self, number: int) -> StageValues:
@@ -100,20 +144,26 @@ class ShardState:
 
     def _open_stage(self, number: int) -> StageValues:
         step = self.plan.steps[number]
-        if not isinstance(step, StageStep) or step.fingerprint is None:
-            raise TypeError(f"step {number} of the plan is no resolved stage")
-        fields = [pa.field(ERROR, pa.string()), *(pa.field(n, kind) for n, kind in step.stage.adds().items())]
-        self.work.store.describe(step.fingerprint, lambda: self.plan.stage_record(number))
+        if not isinstance(step, Stored) or step.fingerprint is None:
+            raise TypeError(f"step {number} of the plan is not resolved, or keeps nothing in the store")
+        self.work.store.describe(step.fingerprint, step.record)
         files = self.work.store.stage(step.fingerprint, reads_metadata=step.reads_metadata)
-        return StageValues(files, self.shard, self.count, pa.schema(fields))
+        return StageValues(files, self.shard, self.count, step.stored())
 
     def _open_index(self) -> pq.ParquetFile:
-        path = self.work.store.index(self.work.index_folder(), self.shard)
+        path = self.work.index(self.shard)
         with suppress(FileNotFoundError, pa.ArrowInvalid):  # not there yet, or cut off by a power loss
             return pq.ParquetFile(path)
         options = self.work.storage_options
-        self._bytes = open_shard(self.shard, storage_options=options, stream=True)
-        table = index_shard(self._bytes, self.shard, self.work.schema, storage_options=options)
+        schema = self.work.schemas[self.shard.source]
+        if self.shard.provisional:
+            table = provisional_index(self.shard, schema, storage_options=options)
+            if table is None:  # the parquet is damaged
+                self.shard = replace(self.shard, provisional=False)
+                return self._open_index()
+        else:
+            self._bytes = open_shard(self.shard, storage_options=options, stream=True)
+            table = index_shard(self._bytes, self.shard, schema, storage_options=options)
         write_atomically(path, lambda temporary: pq.write_table(table, temporary))
         return pq.ParquetFile(path)
 
@@ -129,12 +179,21 @@ class ShardState:
             return pa.repeat(pa.scalar(value, pa.string()), len(positions))
         with self._lock:
             if name not in self._index_columns:
-                column = self._index.read(columns=[name])[name]
-                self._index_columns[name] = (
-                    pa.concat_arrays(column.chunks) if column.chunks else pa.array([], column.type)
-                )
+                self._index_columns[name] = self._read_index(name)
         values = self._index_columns[name]
         return values if len(positions) == self.count else values.take(pa.array(positions))
+
+    def _read_index(self, name: str) -> pa.Array:
+        """Read a column of the index; sources that were concatenated may lack it, or have it with another type."""
+        kind = self.plan.schema.get(name)
+        if kind is not None and name not in self._index.schema_arrow.names:
+            return pa.nulls(self.count, kind)
+        column = self._index.read(columns=[name])[name]
+        if kind is not None:
+            column, _ = converted(column, kind)
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.chunks) if column.chunks else pa.array([], column.type)
+        return column
 
 
 class BlockState:
@@ -142,6 +201,7 @@ class BlockState:
 
     def __init__(self, shared: ShardState, positions: NDArray[np.int64]) -> None:
         self.plan = shared.plan
+        self.tables = shared.tables
         self._shared = shared
         self._positions = positions
         self._stages: dict[int, BlockValues] = {}

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,6 +20,7 @@ from imagecurate.store.fingerprint import digest, source_of
 
 if TYPE_CHECKING:
     from imagecurate.dataset import ImageTextPairDataset
+    from imagecurate.plan.alive_rows import AliveRows
 
 __all__ = ["ColumnStage", "DatasetStage", "ImageStage", "Stage"]
 
@@ -84,6 +84,10 @@ class Stage(BaseModel, metaclass=OwnFirst):
         """Columns that the stage needs."""
         return ()
 
+    def requires(self) -> tuple[Stage, ...]:
+        """Stages that make what this one reads; those whose columns are not there yet are put in front of it."""
+        return ()
+
     def check_inputs(self, producers: Mapping[str, Stage | None]) -> None:
         """Raise if a column that the stage reads was made by something it cannot use.
 
@@ -123,18 +127,22 @@ class ImageStage(Stage):
     the pixels are not.  ``process`` then gets a batch of prepared pictures.
     """
 
+    #: A stage that says ``"bytes"`` is given each image's file as it lies in the tar, and nothing is decoded for it.
+    looks_at: ClassVar[Literal["pixels", "bytes"]] = "pixels"
+
     @property
     def input_shape(self) -> tuple[int, ...] | None:
         """Shape of one prepared picture where all share one (uint8): batches are then one array, else a list."""
         return None
 
-    def prepare(self, pixels: NDArray[np.uint8]) -> Any:
+    def prepare(self, pixels: Any) -> Any:
         """Turn one picture into what ``process`` needs.
 
         Parameters
         ----------
         pixels : array of shape (height, width, 3), uint8
-            RGB, upright, read-only by convention: other stages see the same array.
+            RGB, upright, read-only by convention: other stages see the same array.  The file, as bytes, for a stage
+            that looks at bytes.
         """
         return pixels
 
@@ -180,36 +188,15 @@ class DatasetStage(Stage):
     """A stage that needs all rows; it runs when it is called and does nothing when the store has its result."""
 
     @abstractmethod
-    def process(self, shards: ShardColumns) -> Iterator[Computed]:
+    def process(self, rows: AliveRows) -> Iterator[Computed]:
         """Compute the columns, one mapping a shard in the order of the shards.
 
         Parameters
         ----------
-        shards : ShardColumns
-            Iterate over it, as often as needed, for the columns in ``reads()`` of the rows that are alive, shard by
-            shard; never all at once.
+        rows : AliveRows
+            Iterate over it for the columns in ``reads()`` of the rows that reach the stage, shard by shard; never all
+            at once.  Its methods run tasks on threads or workers, and give a folder for what should outlast a kill.
         """
-
-
-class ShardColumns:
-    """The rows that reach a dataset stage, shard by shard, read anew at each iteration."""
-
-    def __init__(self, read: Any, count: int) -> None:
-        self._read = read
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, number: int) -> Mapping[str, pa.Array]:
-        """Columns of the alive rows of one shard, with ``sample_id`` beside those that the stage reads."""
-        if not -self._count <= number < self._count:
-            raise IndexError(number)
-        columns: Mapping[str, pa.Array] = self._read(number % self._count)
-        return columns
-
-    def __iter__(self) -> Iterator[Mapping[str, pa.Array]]:
-        return (self[number] for number in range(self._count))
 
 
 def _parameter_error(cls: type[Stage], error: ValidationError) -> ParameterError:

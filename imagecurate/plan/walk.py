@@ -12,8 +12,8 @@ from imagecurate.plan.facts import PixelFacts
 from imagecurate.plan.outcome import INDEX, Flags, Outcome, PassStats, Positions
 from imagecurate.plan.shard_state import BlockState, ShardState
 from imagecurate.plan.stage import ColumnStage, ImageStage
-from imagecurate.plan.steps import FilterStep, MaskStep, StageStep
-from imagecurate.store import ERROR
+from imagecurate.plan.steps import MATCHED, FilterStep, JoinStep, ListStep, MaskStep, StageStep
+from imagecurate.store import ERROR, POSITION
 
 __all__ = ["walk"]
 
@@ -49,21 +49,30 @@ def walk(
         Pixels of these rows.
     """
     outcome = Outcome.untouched(positions)
-    pictures = np.ones(len(positions), np.bool_)  # False where there is none to decode
-    pictures[_record_failures(outcome, INDEX, np.arange(len(positions)), state.column(ERROR, positions))] = False
+    files = np.ones(len(positions), np.bool_)  # False where there is no image to read
+    files[_record_failures(outcome, INDEX, np.arange(len(positions)), state.column(ERROR, positions))] = False
+    pictures = files.copy()  # False where there is none to decode
     for number, step in enumerate(state.plan.steps):
         if number not in needed:
             continue
         if isinstance(step, StageStep) and isinstance(step.stage, ImageStage):
-            _image_step(state, number, step.stage, outcome, pictures, stats, block)
+            seen = pictures if step.stage.looks_at == "pixels" else files
+            _image_step(state, number, step.stage, outcome, seen, stats, block)
         elif isinstance(step, StageStep) and isinstance(step.stage, ColumnStage):
             _column_step(state, number, step.stage, outcome, stats)
+        elif isinstance(step, JoinStep):
+            _join_step(state, number, step, outcome, stats)
         elif isinstance(step, FilterStep) and number >= passed:
             rows = np.flatnonzero(outcome.decided)
             # a constant expression names no column, but its length must be known
             columns = {name: state.column(name, positions[rows]) for name in step.expression.columns or (KEY,)}
             passes, null = step.expression.passes(columns)
             outcome.drop(number, rows[~passes], null[~passes])
+        elif isinstance(step, ListStep) and number >= passed:
+            rows = np.flatnonzero(outcome.decided)
+            ids = state.column(step.on, positions[rows])
+            gone = step.ids.contains(ids, state.tables) != step.keeps
+            outcome.drop(number, rows[gone], ids.is_null().to_numpy(zero_copy_only=False)[gone])
         elif isinstance(step, MaskStep) and number >= passed:
             outcome.drop(number, np.flatnonzero(outcome.alive & ~state.mask(step)[positions]))
     return outcome
@@ -109,6 +118,18 @@ def _column_step(
         stats.count(type(stage).__name__, len(missing))
     failed, reasons = values.failures(outcome.positions[rows])
     outcome.fail(number, rows[failed], reasons)
+
+
+def _join_step(state: ShardState | BlockState, number: int, step: JoinStep, outcome: Outcome, stats: PassStats) -> None:
+    values = state.stage(number)
+    positions = outcome.positions[outcome.decided]
+    missing = positions[~values.known(positions)]
+    if len(missing):
+        found, matched = step.table.look_up([state.column(name, missing) for name in step.on], state.tables)
+        fixed = {POSITION: pa.array(missing), ERROR: pa.nulls(len(missing), pa.string()), MATCHED: pa.array(matched)}
+        values.add(pa.table(fixed | found))
+        stats.count(step.title[1], len(missing))
+    outcome.unmatched[number] = len(positions) - values.column(MATCHED, positions).true_count
 
 
 def _record_failures(outcome: Outcome, step: int, rows: Positions, errors: pa.Array) -> Positions:

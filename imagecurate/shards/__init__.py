@@ -3,6 +3,7 @@
 from imagecurate.shards.find import find_shards
 from imagecurate.shards.index import index_shard
 from imagecurate.shards.naming import IMAGE_EXTENSIONS
+from imagecurate.shards.provisional import provisional_index
 from imagecurate.shards.schema import InputSchema, discover_schema
 from imagecurate.shards.shard import Shard
 from imagecurate.shards.sources import ByteSource, open_shard
@@ -16,4 +17,5 @@ __all__ = [
     "find_shards",
     "index_shard",
     "open_shard",
+    "provisional_index",
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from imagecurate.columns import CAPTION
 from imagecurate.shards.types import column_of, json_text
 
 __all__ = ["MOST_TEXT", "Documents", "parse"]
@@ -34,6 +35,9 @@ class Documents:
     ----------
     columns : mapping
         For each wanted column its name in the documents and its type.
+    captions : sequence of str
+        Names that a caption may have in the documents; of those that one has the first counts.  Where there are any,
+        the column ``caption`` is given too.
     expected : collection of str
         Further names that are accounted for elsewhere.  All other names, and values that do not fit their column, go
         to ``json_extra``.
@@ -46,15 +50,24 @@ class Documents:
         Values that did not fit their column.
     """
 
-    def __init__(self, columns: Mapping[str, tuple[str, pa.DataType]], expected: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, tuple[str, pa.DataType]],
+        captions: Sequence[str] = (),
+        expected: Collection[str] = (),
+    ) -> None:
         self.damaged = 0
         self.misfits = 0
-        self._columns = dict(columns)
-        self._known = {name for name, _ in columns.values()} | set(expected)
+        self._columns: dict[str, tuple[Sequence[str], pa.DataType]] = {
+            column: ((name,), kind) for column, (name, kind) in columns.items()
+        }
+        if captions:
+            self._columns[CAPTION] = (captions, pa.string())
+        self._known = {name for names, _ in self._columns.values() for name in names} | set(expected)
         self._number_of: dict[int, int] = {}  # row to document
         self._count = 0
         self._waiting: list[dict[str, Any]] = []
-        self._chunks: dict[str, list[pa.Array]] = {column: [] for column in columns}
+        self._chunks: dict[str, list[pa.Array]] = {column: [] for column in self._columns}
         self._extra: list[pa.Array] = []
 
     def add(self, row: int, data: bytes, *, preferred: bool = True) -> dict[str, Any] | None:
@@ -90,8 +103,12 @@ class Documents:
         for number, document in enumerate(documents):
             if not document.keys() <= known:
                 extras[number] = {name: value for name, value in document.items() if name not in known}
-        for column, (name, kind) in self._columns.items():
-            values = [document.get(name) for document in documents]
+        for column, (names, kind) in self._columns.items():
+            name = names[0]
+            if len(names) == 1:
+                values = [document.get(name) for document in documents]
+            else:
+                values = [next((document[each] for each in names if each in document), None) for document in documents]
             chunk, misfits = column_of(values, kind)
             self._chunks[column].append(chunk)
             self.misfits += len(misfits)

@@ -16,7 +16,7 @@ from braceexpand import braceexpand
 from imagecurate.errors import ImageCurateError, ParameterError, ShardError, listed, near_miss
 from imagecurate.shards.listing import File, Folder, Place, place_of
 from imagecurate.shards.remote import StorageOptions, local_path
-from imagecurate.shards.shard import Shard
+from imagecurate.shards.shard import TAR_ENDINGS, Shard, names_a_tar, parquet_beside
 
 __all__ = ["ShardPath", "find_shards"]
 
@@ -30,7 +30,7 @@ DEFAULT_SOURCE = "default"
 #: Up to so many named files of one folder are asked for one by one: cheaper than listing a bucket of 100,000.
 MOST_LOOKED_UP = 16
 
-_HINT = "a shard is a file whose name ends in .tar; compressed ones must be unpacked first"
+_HINT = f"a shard is a file whose name ends in {', '.join(TAR_ENDINGS[:-1])} or {TAR_ENDINGS[-1]}"
 
 
 class _Found(NamedTuple):
@@ -58,10 +58,9 @@ def find_shards(
     Parameters
     ----------
     path : str, path-like, iterable of these, or mapping of str to these
-        A folder (its ``*.tar``; where it has none, those of all folders below), a tar, a glob pattern
-        (``data/*/*.tar``, ``data/**/*.tar``), a brace pattern (``data/{00000..00127}.tar``,
-        ``{train,val}/{0..9}.tar``), or several of them; local or any URL that fsspec knows.  A mapping names sources:
-        ``{"cc12m": "data/cc12m"}``.
+        A folder (its tars; where it has none, those of all folders below), a tar, a glob pattern (``data/*/*.tar``,
+        ``data/**/*.tar``), a brace pattern (``data/{00000..00127}.tar``, ``{train,val}/{0..9}.tar``), or several of
+        them; local or any URL that fsspec knows.  A mapping names sources: ``{"cc12m": "data/cc12m"}``.
     storage_options : mapping, optional
         For fsspec; kept nowhere.
     identity : {"mtime", "size"}, default="mtime"
@@ -84,6 +83,10 @@ def find_shards(
 
     Notes
     -----
+    A tar is a file called ``.tar``, or one that is compressed: ``.tar.gz``, ``.tgz``, ``.tar.zst``, ``.tar.zstd``,
+    ``.tzst``, ``.tar.bz2``, ``.tbz2``.  Compressed ones keep their endings in the shard's name: ``00000.tar.gz`` is
+    another shard than the ``00000.tar`` beside it, and ``00000.parquet`` belongs to both.
+
     Each folder is listed once, and files are not asked for one by one, but where only a few are named.  Hidden files
     (``._00000.tar``) do not count unless they are named.
     """
@@ -132,7 +135,7 @@ def _in_source(source: str, texts: list[str], storage_options: StorageOptions, *
             if wildcard and not place.is_literal(path):
                 roots.add(place.url(_split(path[: wildcard.start()])[0]))
                 meant += _matching(place, path, text)
-            elif not path.endswith(".tar") and place.is_folder(path):
+            elif not path.endswith(TAR_ENDINGS) and place.is_folder(path):
                 roots.add(place.url(path))
                 meant += _in_folder(place, path, text)
             else:
@@ -193,7 +196,7 @@ def _looked_up(meant: list[_Found | _Named]) -> list[_Found]:
     files: dict[tuple[Place, str], File] = {}
     for (place, folder), paths in folders.items():
         if len(paths) <= MOST_LOOKED_UP or not place.can_list:
-            found = place.look_up([*paths, *(_parquet_of(path) for path in paths if path.endswith(".tar"))])
+            found = place.look_up([*paths, *filter(None, map(parquet_beside, paths))])
         else:
             found = {f"{folder}/{name}": file for name, file in place.listing(folder).files.items()}
         files |= {(place, path): file for path, file in found.items()}
@@ -202,10 +205,10 @@ def _looked_up(meant: list[_Found | _Named]) -> list[_Found]:
     if missing:
         raise _missing(missing, len(named))
     for one in named:
-        if ".tar" not in _split(one.path)[1]:
+        if not names_a_tar(one.path):
             raise ShardError.because(f"{one.text!r} is no shard", _HINT)
     return [
-        _Found(one.place, one.path, files[one.place, one.path], files.get((one.place, _parquet_of(one.path))))
+        _Found(one.place, one.path, files[one.place, one.path], files.get((one.place, parquet_beside(one.path) or "")))
         if isinstance(one, _Named)
         else one
         for one in meant
@@ -219,19 +222,22 @@ def _missing(missing: list[_Named], count: int) -> ImageCurateError:
         message = f"{len(missing)} of the {count} shards that were named do not exist: {names}"
         return ShardError.because(message, "a wildcard as in 'data/*.tar' takes those that are there")
     folder, name = _split(first.path)
-    guess = near_miss(name, first.place.listing(folder).files) if first.place.can_list else None
+    place = first.place
+    guess = near_miss(name, place.listing(folder).files) if place.can_list else None
+    words = place.words_on(first.path)
     return ShardError.because(
-        f"no file or folder {names}", f"did you mean {folder + '/' + guess!r}?" if guess else None
+        f"no file or folder {names}" + (f": {words}" if words else ""),
+        f"did you mean {place.url(f'{folder}/{guess}')!r}?" if guess else None,
     )
 
 
 def _tars(place: Place, folders: Mapping[str, Folder], match: Callable[[str], object] = bool) -> list[_Found]:
     """Give the tars of some folders, sorted by path, each with the parquet of the same stem."""
     found = [
-        _Found(place, f"{parent}/{name}", file, folder.files.get(_parquet_of(name)))
+        _Found(place, f"{parent}/{name}", file, folder.files.get(parquet))
         for parent, folder in folders.items()
         for name, file in folder.files.items()
-        if name.endswith(".tar") and match(name)
+        if (parquet := parquet_beside(name)) and match(name)
     ]
     return sorted(found, key=operator.attrgetter("path"))
 
@@ -243,7 +249,7 @@ def _shard(source: str, found: _Found, depth: int, timed: bool) -> Shard:
     name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")  # it becomes a column
     parquet_url = parquet_stamp = ""
     if parquet is not None:
-        parquet_url = place.url(_parquet_of(path))
+        parquet_url = place.url(parquet_beside(path) or "")
         parquet_stamp = f"{parquet.size}-{parquet.stamp}" if timed else str(parquet.size)
     return Shard(source, name, url, file.size, file.stamp if timed else "", parquet_url or None, parquet_stamp)
 
@@ -275,7 +281,3 @@ def _shared_depth(folders: Iterable[str]) -> int:
 def _split(path: str) -> tuple[str, str]:
     folder, _, name = path.rpartition("/")
     return folder, name
-
-
-def _parquet_of(path: str) -> str:
-    return f"{path.removesuffix('.tar')}.parquet"

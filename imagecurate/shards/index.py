@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from imagecurate.columns import CAPTION, JSON_EXTRA, KEY
+from imagecurate.shards.captions import CAPTIONS, Captions
 from imagecurate.shards.documents import MOST_TEXT, Documents
+from imagecurate.shards.naming import field_of
 from imagecurate.shards.remote import StorageOptions
-from imagecurate.shards.samples import Samples
+from imagecurate.shards.samples import Rows, Samples
 from imagecurate.shards.schema import InputSchema
 from imagecurate.shards.shard import Shard
-from imagecurate.shards.sidecar import join, read_columns
+from imagecurate.shards.sidecar import IMAGE_FIELD, join, read_columns
 from imagecurate.shards.sources import ByteSource
 from imagecurate.shards.tar import TarReader
 
@@ -28,8 +30,11 @@ _NOTICED = (
     "members_ignored",
     "places_damaged",
     "end_mark_missing",
+    "images_further",
+    "images_without_extension",
     "captions_not_utf8",
     "caption_differs",
+    "captions_several",
     "json_damaged",
     "json_values_misfit",
     "parquet_unreadable",
@@ -63,10 +68,11 @@ def index_shard(
     Returns
     -------
     pyarrow.Table
-        A row for each sample in the order of first members.  ``key``; ``_error`` (null where all is well);
-        ``_image_name``, ``_image_offset``, ``_image_size`` (the image's data); ``_members`` (``name``, ``start``,
-        ``offset``, ``size``, ``verbatim`` of each file, see `Member`); then ``schema.fields``.  The table's metadata
-        has under ``imagecurate.counts`` a JSON object of what was noticed.
+        A row for each sample in the order of first members, or for each image of it.  ``key``; ``_error`` (null where
+        all is well); ``_image_name``, ``_image_offset``, ``_image_size`` (the image's data); ``_members`` (``name``,
+        ``start``, ``offset``, ``size``, ``verbatim`` of each file, see `Member`; of further images only the row's
+        own); where rows are images ``_sample`` (position of the first row of the same sample); then
+        ``schema.fields``.  The table's metadata has under ``imagecurate.counts`` a JSON object of what was noticed.
 
     Raises
     ------
@@ -75,59 +81,55 @@ def index_shard(
     """
     counts = dict.fromkeys(_NOTICED, 0)
     parquet = _read_parquet(shard, schema, counts, storage_options)
-    from_json: dict[str, tuple[str, pa.DataType]] = {}
-    reads_json = schema.read_json and (parquet is None or bool(schema.json_only))
-    if reads_json:
-        from_json = schema.wanted(None if parquet is None else schema.json_only)
-        if parquet is None or CAPTION in schema.json_only:
-            from_json[CAPTION] = (CAPTION, pa.string())
-    documents = Documents(from_json, expected={*schema.names.values(), CAPTION, schema.id_col})
+    documents = _documents(schema, parquet)
+    captions = Captions()
 
     reader = TarReader(source)
-    samples = Samples(source.size)
-    texts: dict[int, str] = {}
+    samples = Samples(source.size, reader.read)
     for member in reader:
         entry = samples.add(member)
         if entry is None:
             continue
-        row, field, extension, offset, size = entry
-        if extension == "txt" and (field == "txt" or row not in texts):
-            data = reader.read(offset, min(size, MOST_TEXT))
-            texts[row] = text = data.decode("utf-8", "replace").removeprefix("\ufeff")
-            counts["captions_not_utf8"] += "\ufffd" in text and text.count("\ufffd") > data.count(b"\xef\xbf\xbd")
-        elif extension == "json" and reads_json:
-            documents.add(row, reader.read(offset, min(size, MOST_TEXT)), preferred=field == "json")
+        sample, field, extension, offset, size = entry
+        if extension == "txt":
+            captions.add(sample, reader.read(offset, min(size, MOST_TEXT)), preferred=field == "txt")
+        elif extension == "json" and documents is not None:
+            documents.add(sample, reader.read(offset, min(size, MOST_TEXT)), preferred=field == "json")
     counts["samples"] = len(samples)
-    if reader.damage:
+    damage = source.damage or reader.damage  # where unpacking ended too early, so does the tar
+    if damage:
         more = f"; damaged in {reader.damaged_places - 1} more places" if reader.damaged_places > 1 else ""
-        samples.add_damage(reader.damage + more)
+        samples.add_damage(damage + more)
 
-    columns = samples.columns()
-    count = len(samples)
-    found_in_json, extra = documents.columns(count)
-    found_in_parquet: dict[str, Any] = {}
+    rows = samples.rows(each_image=schema.images == "all")
+    found: dict[str, Any] = {}
+    others = []  # what parquet and JSON say for captions
     if parquet is not None:
-        wanted = schema.wanted() | {CAPTION: (CAPTION, pa.string())}
-        found_in_parquet, noticed = join(parquet, schema.id_col, columns[KEY], wanted)
-        counts |= noticed
-    captions = [pa.array([texts.get(row) for row in range(count)], pa.string())]
-    captions += [found.pop(CAPTION) for found in (found_in_parquet, found_in_json) if CAPTION in found]
-    columns[CAPTION] = pc.coalesce(*captions)
-    for column, kind in schema.fields.items():
-        values = [found[column] for found in (found_in_parquet, found_in_json) if column in found]
-        if values:
-            columns[column] = values[0] if len(values) == 1 else pc.coalesce(*values)
-        elif column not in columns:
-            columns[column] = extra if column == JSON_EXTRA else pa.nulls(count, kind)
-
+        found = _join(parquet, schema, samples, rows, counts)
+        others += [found.pop(CAPTION)] if CAPTION in found else []
+    if documents is not None:
+        in_json, extra = documents.columns(len(samples))
+        in_json = {column: rows.spread(values) for column, values in in_json.items()}
+        others += [in_json.pop(CAPTION)] if CAPTION in in_json else []
+        found = {JSON_EXTRA: rows.spread(extra)} | in_json | found
+        counts |= {"json_damaged": documents.damaged, "json_values_misfit": documents.misfits}
+    found[CAPTION], found[CAPTIONS] = captions.columns(rows.sample, others)
+    if IMAGE_FIELD in schema.fields and schema.images == "all":
+        found[IMAGE_FIELD] = _image_fields(rows)
+    several = rows.sample[found[CAPTIONS].is_valid().to_numpy(zero_copy_only=False)]
     counts |= {
         "members_ignored": samples.ignored,
-        "places_damaged": reader.damaged_places,
+        "places_damaged": reader.damaged_places or int(bool(damage)),
         "end_mark_missing": int(reader.end_mark_missing),
-        "caption_differs": _count_differing(captions),
-        "json_damaged": documents.damaged,
-        "json_values_misfit": documents.misfits,
+        "images_further": rows.further,
+        "images_without_extension": rows.shown,
+        "captions_not_utf8": captions.not_utf8,
+        "caption_differs": captions.differing,
+        "captions_several": len(np.unique(several)),
     }
+    columns = dict(rows.columns)
+    for column, kind in schema.fields.items():
+        columns[column] = found[column] if column in found else pa.nulls(len(rows.sample), kind)
     return pa.table(columns).replace_schema_metadata({COUNTS: json.dumps(counts)})
 
 
@@ -136,7 +138,7 @@ def _read_parquet(
 ) -> pa.Table | None:
     if shard.parquet_url is None or schema.metadata not in ("auto", "parquet"):
         return None
-    names = {schema.id_col, CAPTION, *schema.names.values()}
+    names = {schema.id_col, IMAGE_FIELD, *schema.parquet_captions, *schema.names.values()}
     table = read_columns(shard.parquet_url, names, storage_options)
     if table is None or schema.id_col not in table.column_names:
         counts["parquet_unreadable"] = 1
@@ -144,11 +146,40 @@ def _read_parquet(
     return table
 
 
-def _count_differing(captions: list[pa.Array]) -> int:
-    """Count the rows whose captions, where there are several, are not all the same but for blanks around them."""
-    trimmed = [pc.utf8_trim_whitespace(caption) for caption in captions]
-    chosen = pc.coalesce(*trimmed)
-    differing = pa.repeat(pa.scalar(False), len(chosen))
-    for caption in trimmed:
-        differing = pc.or_(differing, pc.fill_null(pc.not_equal(caption, chosen), False))
-    return int(pc.sum(differing).as_py() or 0)
+def _documents(schema: InputSchema, parquet: pa.Table | None) -> Documents | None:
+    """What to read from JSON: everything, or what the parquet lacks; None where that is nothing."""
+    if not schema.read_json:
+        return None
+    names: list[str] | None = None
+    captions = schema.json_captions
+    if parquet is not None:
+        names = [name for name in schema.json_only if name not in parquet.column_names]
+        captions = tuple(name for name in captions if name in names)
+        if not names:
+            return None
+    expected = {*schema.names.values(), *schema.json_captions, schema.id_col}
+    return Documents(schema.wanted(names), captions, expected)
+
+
+def _join(
+    parquet: pa.Table, schema: InputSchema, samples: Samples, rows: Rows, counts: dict[str, int]
+) -> dict[str, Any]:
+    """Give the columns of a parquet, and the caption by it, in the order of the rows."""
+    wanted = schema.wanted()
+    caption = next((name for name in schema.parquet_captions if name in parquet.column_names), None)
+    if caption is not None:
+        wanted[CAPTION] = (caption, pa.string())
+    if IMAGE_FIELD in parquet.column_names:
+        by_field = schema.images == "all"
+        keys, fields = rows.columns[KEY], _image_fields(rows)
+        found, noticed = join(parquet, schema.id_col, keys, wanted, fields, by_field=by_field)
+    else:
+        found, noticed = join(parquet, schema.id_col, pa.array(samples.keys, pa.string()), wanted)
+        found = {column: rows.spread(values) for column, values in found.items()}
+    counts |= noticed
+    return found
+
+
+def _image_fields(rows: Rows) -> pa.Array:
+    names = rows.columns["_image_name"].to_pylist()
+    return pa.array([None if name is None else field_of(name) for name in names], pa.string())

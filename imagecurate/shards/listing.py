@@ -10,19 +10,23 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from imagecurate.errors import ShardError
+from imagecurate.errors import ParameterError, ShardError
 from imagecurate.shards.remote import StorageOptions, filesystem, local_path
+from imagecurate.shards.shard import TAR_ENDINGS, names_a_tar
 
-__all__ = ["File", "Folder", "Place", "place_of"]
+__all__ = ["File", "Folder", "Place", "file_of", "place_of"]
 
 #: Where a file system says which version of a file it has, best first.
 _STAMPS = (
     "ETag", "etag", "md5Hash", "blob_id", "generation", "Content-MD5", "Last-Modified",
     "LastModified", "last_modified", "mtime", "updated", "created",
 )  # fmt: skip
+#: What is listed by name, with its size.
+_WANTED = (".parquet", *TAR_ENDINGS)
 #: Requests at a time where a file system must be asked file by file.
 _REQUESTS = 16
 
@@ -68,6 +72,10 @@ class Place(ABC):
     @abstractmethod
     def look_up(self, paths: Sequence[str]) -> dict[str, File]:
         """Ask for files one by one; those that are missing are left out."""
+
+    def words_on(self, path: str) -> str:
+        """Give what the place has to say of a path that it does not have, as that nobody is logged in; mostly ""."""
+        return ""
 
     @abstractmethod
     def listing(self, path: str) -> Folder:
@@ -145,7 +153,7 @@ class LocalPlace(Place):
                     continue
                 if entry.is_dir():
                     below.append(entry.path)
-                elif name.endswith((".tar", ".parquet")):
+                elif name.endswith(_WANTED):
                     folder.files[name] = _of_entry(entry)
                 else:
                     folder.others[_extension(name)] += 1
@@ -177,15 +185,26 @@ class RemotePlace(Place):
 
     def is_folder(self, path: str) -> bool:
         """Tell whether there is a folder."""
-        if not self.can_list and ".tar" in path.rpartition("/")[2]:
+        if not self.can_list and names_a_tar(path):
             return False  # fsspec would fetch the tar to look for links in it
-        return bool(self._fs.isdir(path))
+        try:
+            return bool(self._fs.isdir(path))
+        except ValueError as error:  # no path that it could have
+            raise ParameterError(f"{self.url(path)!r} cannot be opened: {error}") from None
 
     def look_up(self, paths: Sequence[str]) -> dict[str, File]:
         """Ask for files one by one, several at a time."""
         with ThreadPoolExecutor(_REQUESTS) as threads:
             found = dict(zip(paths, threads.map(self._info, paths), strict=True))
-        return {path: _of_info(info) for path, info in found.items() if info is not None and info["type"] == "file"}
+        return {path: file_of(info) for path, info in found.items() if info is not None and info["type"] == "file"}
+
+    def words_on(self, path: str) -> str:
+        """Give what the file system says of a missing path, where that is a sentence."""
+        try:
+            self._fs.info(path)
+        except OSError as error:
+            return str(error) if " " in str(error).replace(path, "") else ""
+        return ""
 
     def listing(self, path: str) -> Folder:
         """List one folder."""
@@ -201,7 +220,10 @@ class RemotePlace(Place):
 
     def matching(self, pattern: str) -> dict[str, Folder]:
         """List the folders that match."""
-        return self._folders(self._fs.glob(f"{pattern}/*", detail=True).values())
+        try:
+            return self._folders(self._fs.glob(f"{pattern}/*", detail=True).values())
+        except FileNotFoundError as error:
+            raise ShardError(f"{self.url(pattern)!r} cannot be listed: {error}") from None
 
     def _info(self, path: str) -> Mapping[str, Any] | None:
         try:
@@ -222,12 +244,12 @@ class RemotePlace(Place):
             folder = folders.setdefault(path, Folder())
             if info["type"] != "file" or not name or name.startswith("."):
                 continue
-            if not name.endswith((".tar", ".parquet")):
+            if not name.endswith(_WANTED):
                 folder.others[_extension(name)] += 1
             elif info.get("size") is None:  # web servers list names only
                 unsized.append(info["name"])
             else:
-                folder.files[name] = _of_info(info)
+                folder.files[name] = file_of(info)
         for whole, file in self.look_up(unsized).items():
             path, _, name = whole.rpartition("/")
             folders[path].files[name] = file
@@ -252,11 +274,22 @@ def _of_stat(status: os.stat_result) -> File:
     return File(status.st_size, str(status.st_mtime_ns))
 
 
-def _of_info(info: Mapping[str, Any]) -> File:
+def file_of(info: Mapping[str, Any]) -> File:
+    """Size and version of a file from what fsspec says of it.
+
+    Raises
+    ------
+    ShardError
+        The server does not say how large it is.
+    """
     if info.get("size") is None:
         raise ShardError.because(f"the server does not say how large {info['name']!r} is", "copy the shards to a disk")
-    stamp = next((str(info[name]) for name in _STAMPS if info.get(name)), "")
-    return File(int(info["size"]), stamp.strip('"'))
+    stamp = next((info[name] for name in _STAMPS if info.get(name)), "")
+    if isinstance(
+        stamp, datetime
+    ):  # some give seconds where they list a folder and this where they are asked for a file
+        stamp = stamp.replace(tzinfo=stamp.tzinfo or UTC).timestamp()
+    return File(int(info["size"]), str(stamp).strip('"'))
 
 
 def _extension(name: str) -> str:

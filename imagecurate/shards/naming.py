@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["IMAGE_EXTENSIONS", "is_unsafe", "split_name", "without_dots"]
+__all__ = ["IMAGE_EXTENSIONS", "field_of", "is_bare", "is_unsafe", "split_name", "without_dots"]
 
 #: Last extensions, in small letters, that make a member an image.  Whether it really is one, its bytes decide.
 IMAGE_EXTENSIONS = frozenset(
@@ -48,9 +48,28 @@ def split_name(name: str) -> tuple[str, str] | None:
     """
     base = name.rfind("/") + 1
     dot = name.find(".", base)
-    if dot <= base or (("__" in name or "PaxHeaders" in name) and _LITTER.match(name)):
+    if dot <= base or _is_litter(name):
         return None
     return name[:dot], name[dot + 1 :].lower()
+
+
+def is_bare(name: str) -> bool:
+    """Tell whether a name, without leading ``./``, could be a key alone: no dot in its base name, and no litter.
+
+    >>> is_bare("a.b/000"), is_bare("000.jpg"), is_bare("a/"), is_bare("__MACOSX/000")
+    (True, False, False, False)
+    """
+    base = name.rpartition("/")[2]
+    return bool(base) and "." not in base and not _is_litter(name)
+
+
+def field_of(name: str) -> str:
+    """Give the field of a member that belongs to a sample; "" where its name is the key alone.
+
+    >>> field_of("a/22.05.PNG"), field_of("a/22")
+    ('05.png', '')
+    """
+    return name.rpartition("/")[2].partition(".")[2].lower()
 
 
 def is_unsafe(name: str) -> bool:
@@ -60,3 +79,7 @@ def is_unsafe(name: str) -> bool:
     (True, True, False)
     """
     return name.startswith("/") or (".." in name and ".." in name.split("/"))
+
+
+def _is_litter(name: str) -> bool:
+    return ("__" in name or "PaxHeaders" in name) and _LITTER.match(name) is not None

@@ -10,7 +10,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from imagecurate.errors import MissingDependencyError, ParameterError
 
-__all__ = ["StorageOptions", "filesystem", "local_path", "read_end", "read_whole"]
+__all__ = ["StorageOptions", "filesystem", "local_path", "range_options", "read_end", "read_whole"]
 
 #: What fsspec is told about a file system: credentials, endpoints.  Never kept and never shown.
 StorageOptions = Mapping[str, Any] | None
@@ -51,6 +51,14 @@ def filesystem(url: str, storage_options: StorageOptions) -> tuple[Any, str]:
             f"{url!r} cannot be opened: {error}", "use a local path or a URL that fsspec knows"
         ) from None
     return fs, str(path)
+
+
+def range_options(fs: Any) -> dict[str, Any]:
+    """Give what ``cat_file`` of a file system needs to fetch the range that it is asked for and no more.
+
+    Hugging Face's opens a buffered file for it, which would read 5 MB ahead.
+    """
+    return {"cache_type": "none"} if fs.protocol == "hf" else {}
 
 
 def read_whole(url: str, storage_options: StorageOptions = None) -> bytes:

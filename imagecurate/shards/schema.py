@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import pyarrow as pa
 
 from imagecurate.columns import CAPTION, JSON_EXTRA, KEY, SAMPLE_ID, SHARD, SOURCE
 from imagecurate.errors import ColumnNotFoundError, ParameterError, ShardError, listed, near_miss
-from imagecurate.shards.documents import MOST_TEXT, parse
-from imagecurate.shards.naming import split_name, without_dots
-from imagecurate.shards.remote import StorageOptions, local_path
+from imagecurate.shards.captions import CAPTIONS
+from imagecurate.shards.differences import differences
+from imagecurate.shards.discovery import Found, look_into_json, look_into_parquets
+from imagecurate.shards.remote import StorageOptions
 from imagecurate.shards.shard import Shard
-from imagecurate.shards.sidecar import read_footer
-from imagecurate.shards.sources import open_shard
-from imagecurate.shards.tar import FILE, TarReader
-from imagecurate.shards.types import common_type, json_type, stated_type
+from imagecurate.shards.sidecar import IMAGE_FIELD
+from imagecurate.shards.types import common_type, settled_type, stated_type
 
 __all__ = ["InputSchema", "discover_schema"]
 
-T = TypeVar("T")
-
 METADATA_MODES: Final = ("auto", "parquet", "json", "none")
+IMAGE_MODES: Final = ("first", "all")
 
 #: Names that imagecurate writes itself; what comes in under one of them is read as ``input_<name>``.
 RESERVED = frozenset(
@@ -34,22 +30,11 @@ RESERVED = frozenset(
     "image_has_alpha image_is_animated image_is_truncated".split()
 )
 
-#: Up to so many parquets on a disk (0.2 ms each) all footers are read, else so many (30 ms each from a store).
-MOST_LOCAL_FOOTERS = 1000
-MOST_FOOTERS = 64
-#: Shards looked into for JSON, documents looked at, and bytes of a remote shard fetched for them.
-MOST_SHARDS_WITH_JSON = 8
-MOST_DOCUMENTS = 1000
-MOST_MEMBERS = 10_000
-MOST_SAMPLED_BYTES = 8 << 20
-
-#: What pandas calls an index without a name.
-_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
-#: What ids are called in published data sets, for a hint.
-_USUAL_IDS = ("key", "uid", "id", "__key__", "image_id", "filename")
+#: What a caption is called in published data sets (LAION: ``TEXT``), in small letters.
+_CAPTION_NAMES = (CAPTION, "text")
 
 #: Part of the identity; raised when an index of the same shards and schema comes out differently.
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -59,18 +44,26 @@ class InputSchema:
     Attributes
     ----------
     fields : mapping of str to pyarrow.DataType
-        Columns of an index after those that describe the tar itself, in order: ``caption`` first, ``json_extra`` last
-        where JSON is read.
+        Columns of an index after those that describe the tar itself, in order: ``caption`` and ``captions`` first,
+        with ``images="all"`` then ``image_field``; ``json_extra`` last where JSON is read.
     names : mapping of str to str
-        For each column but ``caption`` and ``json_extra`` its name in the parquet or JSON.
+        For each column that has one its name in the parquet or JSON.
     json_only : tuple of str
-        Names that no parquet has.
+        Names that JSON has and a parquet of the same source may lack: JSON is asked for those that it does.
     metadata : str
         ``"auto"``, ``"parquet"``, ``"json"`` or ``"none"``.
     id_col : str
         Column of the parquet that equals the key.
     read_json : bool
         Whether JSON members are parsed at all.
+    images : str
+        ``"first"``: one row a sample; ``"all"``: one row an image.
+    parquet_captions, json_captions : tuple of str
+        What the caption may be called; of those that a parquet or document has, the first counts.
+    in_parquet : tuple of str
+        Columns that a parquet alone answers for; the caption only as long as no text or JSON says otherwise.
+    differences : tuple of str
+        What differs between the files that were looked at, one sentence a column.
     """
 
     fields: Mapping[str, pa.DataType]
@@ -79,6 +72,11 @@ class InputSchema:
     metadata: str = "auto"
     id_col: str = KEY
     read_json: bool = False
+    images: str = "first"
+    parquet_captions: tuple[str, ...] = (CAPTION,)
+    json_captions: tuple[str, ...] = (CAPTION,)
+    in_parquet: tuple[str, ...] = field(default=(), compare=False)
+    differences: tuple[str, ...] = field(default=(), compare=False)
 
     def identity(self) -> dict[str, Any]:
         """All that decides what an index of given bytes contains, as JSON-like values."""
@@ -89,10 +87,12 @@ class InputSchema:
             "metadata": self.metadata,
             "id_col": self.id_col,
             "read_json": self.read_json,
+            "images": self.images,
+            "captions": [list(self.parquet_captions), list(self.json_captions)],
         }
 
     def wanted(self, names: Iterable[str] | None = None) -> dict[str, tuple[str, pa.DataType]]:
-        """For each column its incoming name and type, ``caption`` left out; only for some incoming names if given."""
+        """For each column its incoming name and type; only for some incoming names if given."""
         chosen = None if names is None else set(names)
         return {
             column: (name, self.fields[column])
@@ -107,13 +107,15 @@ def discover_schema(
     id_col: str = KEY,
     metadata: str = "auto",
     schema: Mapping[str, Any] | None = None,
+    images: str = "first",
     storage_options: StorageOptions = None,
 ) -> InputSchema:
     """Find out which columns come with some shards.
 
     Parquet columns are known from the footers (of all shards where they are local and fewer than a thousand, else of
-    64 evenly spaced ones), JSON fields from the first documents of the first shard that has any.  Types are unified
-    without loss, down to text.  What a later shard has beyond that is kept in ``json_extra`` if it came from JSON.
+    64 evenly spaced ones), JSON fields from the first documents of up to four tars of each source, evenly spaced (two
+    where they are not local).  Types are unified without loss, down to text.  What a shard has beyond that is kept in
+    ``json_extra`` if it came from JSON.
 
     Parameters
     ----------
@@ -121,10 +123,12 @@ def discover_schema(
     id_col : str, default="key"
         Column of the parquet (or of the JSON) that equals the tar key.  Any other than ``"key"`` stays as a column.
     metadata : {"auto", "parquet", "json", "none"}, default="auto"
-        Where columns come from: the parquet beside the tar, and JSON in it for fields that no parquet has; only one
+        Where columns come from: the parquet beside the tar, and JSON in it for fields that the parquet lacks; only one
         of the two; or captions alone.
     schema : mapping of str to type, optional
         Types that override those found, by column; a column that was not found is looked for in every shard.
+    images : {"first", "all"}, default="first"
+        One row a sample, or one an image.
     storage_options : mapping, optional
         For fsspec.
 
@@ -137,47 +141,96 @@ def discover_schema(
     ShardError
         ``metadata="parquet"`` and no shard has one.
     """
-    stated = _stated(schema, id_col, metadata)
-    in_parquet: dict[str, pa.DataType] = {}
-    in_json: dict[str, pa.DataType] = {}
-    if metadata in ("auto", "parquet"):
-        in_parquet = _parquet_types(shards, id_col, storage_options)
-    if metadata == "parquet" and not any(shard.parquet_url for shard in shards):
+    stated = _stated(schema, id_col, metadata, images)
+    bare = [shard for shard in shards if shard.parquet_url is None]  # there JSON stands in for the parquet
+    if metadata == "parquet" and len(bare) == len(shards):
         raise ShardError.because(
             f"metadata='parquet' needs a parquet beside each tar, but none of the {len(shards)} shards has one",
             "use metadata='auto', 'json' or 'none'",
         )
+    parquets: list[Found] = []
+    documents: list[Found] = []
+    if metadata in ("auto", "parquet"):
+        parquets = look_into_parquets(shards, id_col, storage_options)
     if metadata in ("auto", "json"):
-        in_json = _json_types(shards, storage_options)
-
-    bare = any(shard.parquet_url is None for shard in shards)  # there JSON stands in for the parquet
-    found = {name: [kind] for name, kind in in_parquet.items()}
-    for name, kind in in_json.items():
-        if bare or name not in in_parquet:
-            found.setdefault(name, []).append(kind)
-    json_only = [name for name in in_json if name not in in_parquet and name != KEY]
-
-    names = _columns(name for name in found if name != CAPTION and (name != KEY or id_col != KEY))
-    fields = {column: common_type(found[name]) for column, name in names.items()}
-    for column, kind in stated.items():
-        if column not in fields:
-            names |= _columns([column])
-            json_only.append(column)
-        fields[column if column in names else f"input_{column}"] = kind
-    read_json = metadata == "json" or (metadata == "auto" and bool(json_only or (bare and in_json)))
-    fields = {CAPTION: pa.string(), **fields} | ({JSON_EXTRA: pa.string()} if read_json else {})
-    fields = {column: pa.string() if pa.types.is_null(kind) else kind for column, kind in fields.items()}
+        documents = look_into_json(shards, storage_options, is_second=metadata == "auto")
+    json_only = _json_only(parquets, documents)
+    found: dict[str, list[pa.DataType]] = {}
+    for file in (*parquets, *documents):
+        for name, kind in file.types.items():
+            if not file.is_second or name in json_only:
+                found.setdefault(name, []).append(kind)
     if id_col != KEY and metadata != "none" and id_col not in found:
         raise ColumnNotFoundError.among(id_col, found)
-    return InputSchema(fields, names, tuple(json_only), metadata, id_col, read_json)
+
+    own = {CAPTION: pa.string(), CAPTIONS: pa.list_(pa.string())}
+    elsewhere = {CAPTION, KEY} if id_col == KEY else {CAPTION}
+    in_parquet = {name for file in parquets for name in file.types}.difference(json_only)
+    if images == "all":
+        own[IMAGE_FIELD] = pa.string()
+        elsewhere |= in_parquet & {IMAGE_FIELD}
+    names = _columns((name for name in found if name not in elsewhere), own)
+    types = {column: settled_type(common_type(found[name])) for column, name in names.items()}
+    unstated = {column: (name, types[column]) for column, name in names.items() if column not in stated}
+    differ = differences([*parquets, *documents], unstated, json_only)
+    answers = [KEY, *([CAPTION] if in_parquet.intersection(_caption_names(parquets)) else [])]
+    answers += [column for column, name in names.items() if name in in_parquet]
+    answers += elsewhere & {IMAGE_FIELD}
+    for column, kind in stated.items():
+        if column not in types:
+            names |= _columns([column], own)
+            json_only.append(column)
+        types[column if column in names else f"input_{column}"] = settled_type(kind)
+    read_json = metadata == "json" or (metadata == "auto" and bool(json_only or (bare and documents)))
+    return InputSchema(
+        fields={**own, **types} | ({JSON_EXTRA: pa.string()} if read_json else {}),
+        names=names,
+        json_only=tuple(json_only),
+        metadata=metadata,
+        id_col=id_col,
+        read_json=read_json,
+        images=images,
+        parquet_captions=_caption_names(parquets),
+        json_captions=_caption_names(documents),
+        in_parquet=tuple(answers) if parquets else (),
+        differences=differ,
+    )
 
 
-def _stated(schema: Mapping[str, Any] | None, id_col: str, metadata: str) -> dict[str, pa.DataType]:
+def _json_only(parquets: Sequence[Found], documents: Sequence[Found]) -> list[str]:
+    """Names that JSON has and some parquet of the same source lacks."""
+    everywhere: dict[str, set[str]] = {}
+    for file in parquets:
+        everywhere[file.shard.source] = everywhere.get(file.shard.source, set(file.types)) & file.types.keys()
+    found = [
+        name
+        for file in documents
+        if file.is_second or file.shard.source in everywhere
+        for name in file.types
+        if name not in everywhere.get(file.shard.source, ()) and name != KEY
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _caption_names(files: Iterable[Found]) -> tuple[str, ...]:
+    """What these files call the caption, best first: its very name before others."""
+    found = dict.fromkeys(
+        name
+        for file in files
+        for name, kind in file.types.items()
+        if name.lower() in _CAPTION_NAMES and pa.types.is_string(kind) and file.labels[name] != "nested"
+    )
+    by_rank = sorted(found, key=lambda name: (_CAPTION_NAMES.index(name.lower()), name != name.lower()))
+    return tuple(dict.fromkeys((CAPTION, *by_rank)))
+
+
+def _stated(schema: Mapping[str, Any] | None, id_col: str, metadata: str, images: str) -> dict[str, pa.DataType]:
     """Check the arguments; give the types that the user wrote."""
-    if metadata not in METADATA_MODES:
-        guess = near_miss(str(metadata), METADATA_MODES)
-        hint = f"did you mean {guess!r}?" if guess else None
-        raise ParameterError.because(f"metadata must be one of {listed(METADATA_MODES)}, not {metadata!r}", hint)
+    for parameter, value, modes in (("metadata", metadata, METADATA_MODES), ("images", images, IMAGE_MODES)):
+        if value not in modes:
+            guess = near_miss(str(value), modes)
+            hint = f"did you mean {guess!r}?" if guess else None
+            raise ParameterError.because(f"{parameter} must be one of {listed(modes)}, not {value!r}", hint)
     if not isinstance(id_col, str) or not id_col:
         raise ParameterError(f"id_col must be the name of a column, not {id_col!r}")
     if schema is not None and not isinstance(schema, Mapping):
@@ -190,7 +243,7 @@ def _stated(schema: Mapping[str, Any] | None, id_col: str, metadata: str) -> dic
     return stated
 
 
-def _columns(names: Iterable[str]) -> dict[str, str]:
+def _columns(names: Iterable[str], own: Collection[str] = ()) -> dict[str, str]:
     """Give each incoming name a column.
 
     >>> _columns(["width", "source", "_x"])
@@ -199,7 +252,7 @@ def _columns(names: Iterable[str]) -> dict[str, str]:
     {'input_source': 'input_source'}
     """
     names = list(names)
-    free = {name: name for name in names if not _is_reserved(name)}
+    free = {name: name for name in names if not _is_reserved(name) and name not in own}
     return {
         column: name
         for name in names
@@ -210,68 +263,3 @@ def _columns(names: Iterable[str]) -> dict[str, str]:
 
 def _is_reserved(name: str) -> bool:
     return name in RESERVED or not name or name.startswith("_")
-
-
-def _parquet_types(shards: Sequence[Shard], id_col: str, storage_options: StorageOptions) -> dict[str, pa.DataType]:
-    """Unify the columns of the parquets beside the tars."""
-    urls = [shard.parquet_url for shard in shards if shard.parquet_url]
-    few = len(urls) <= MOST_LOCAL_FOOTERS and all(local_path(url) for url in urls)
-    chosen = urls if few else _spaced(urls, MOST_FOOTERS)
-    with ThreadPoolExecutor(16) as threads:
-        footers = list(threads.map(lambda url: read_footer(url, storage_options), chosen))
-    found: dict[str, list[pa.DataType]] = {}
-    for url, footer in zip(chosen, footers, strict=True):
-        if footer is None:
-            continue  # damaged: counted where its shard is indexed
-        names = [name for name in footer.names if footer.names.count(name) == 1 and not _PANDAS_INDEX.fullmatch(name)]
-        if id_col not in names:
-            guess = near_miss(id_col, names) or next((name for name in _USUAL_IDS if name in names), None)
-            raise ColumnNotFoundError.because(
-                f"column {id_col!r}, which should equal the tar keys, is not in {url!r}; it has: {listed(names, 20)}",
-                f"name the right one{f', as in id_col={guess!r}' if guess else ''}, or leave parquets aside with "
-                "metadata='json'",
-            )
-        for name in names:
-            found.setdefault(name, []).append(footer.field(name).type)
-    return {name: common_type(kinds) for name, kinds in found.items()}
-
-
-def _json_types(shards: Sequence[Shard], storage_options: StorageOptions) -> dict[str, pa.DataType]:
-    """Unify the fields of the first documents in the first shard that has any."""
-    bare = [shard for shard in shards if shard.parquet_url is None]
-    for shard in _spaced(bare or shards, MOST_SHARDS_WITH_JSON):
-        documents = _first_documents(shard, storage_options)
-        if documents:
-            found: dict[str, list[pa.DataType]] = {}
-            for document in documents:
-                for name, value in document.items():
-                    found.setdefault(name, []).append(json_type(value))
-            return {name: common_type(set(kinds)) for name, kinds in found.items()}
-    return {}
-
-
-def _first_documents(shard: Shard, storage_options: StorageOptions) -> list[dict[str, Any]]:
-    documents: list[dict[str, Any]] = []
-    with open_shard(shard, storage_options=storage_options) as source:
-        most = source.size if local_path(shard.url) else MOST_SAMPLED_BYTES
-        reader = TarReader(source)
-        for number, member in enumerate(reader):
-            if len(documents) >= MOST_DOCUMENTS or number >= MOST_MEMBERS or member.offset + member.size > most:
-                break
-            _, field = split_name(without_dots(member.name)) or ("", "")
-            if member.kind == FILE and field.rpartition(".")[2] == "json" and member.size <= MOST_TEXT:
-                document = parse(reader.read(member.offset, member.size))
-                if document is not None:
-                    documents.append(document)
-    return documents
-
-
-def _spaced(items: Sequence[T], most: int) -> Sequence[T]:
-    """Up to ``most`` items, evenly spaced, the first and the last among them.
-
-    >>> _spaced(range(10), 4)
-    [0, 3, 6, 9]
-    """
-    if len(items) <= most:
-        return items
-    return [items[round(number * (len(items) - 1) / (most - 1))] for number in range(most)]

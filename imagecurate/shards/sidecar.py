@@ -11,7 +11,10 @@ import pyarrow.parquet as pq
 from imagecurate.shards.remote import StorageOptions, read_end, read_whole
 from imagecurate.shards.types import converted, plain_type
 
-__all__ = ["join", "read_columns", "read_footer"]
+__all__ = ["IMAGE_FIELD", "id_texts", "join", "read_columns", "read_footer"]
+
+#: Column that says which image of a sample a row means: the field of its member, as ``0.jpg``.
+IMAGE_FIELD = "image_field"
 
 #: Most footers fit into the last 64 KiB: pyarrow reads as much at first.
 _FOOTER_BYTES = 64 << 10
@@ -47,7 +50,13 @@ def read_columns(url: str, columns: Iterable[str], storage_options: StorageOptio
 
 
 def join(
-    table: pa.Table, id_col: str, keys: pa.Array, columns: Mapping[str, tuple[str, pa.DataType]]
+    table: pa.Table,
+    id_col: str,
+    keys: pa.Array,
+    columns: Mapping[str, tuple[str, pa.DataType]],
+    fields: pa.Array | None = None,
+    *,
+    by_field: bool = False,
 ) -> tuple[dict[str, pa.Array | pa.ChunkedArray], dict[str, int]]:
     """Look up each key in the rows of a parquet.
 
@@ -62,6 +71,11 @@ def join(
         Null for a row that can have no match.
     columns : mapping
         For each wanted column its name in the table and the type to give it.
+    fields : pyarrow.Array of string, optional
+        The field of each row's image, for a table whose column ``image_field`` says which image of a sample it means:
+        of rows with the same id the one with this field goes first.
+    by_field : bool, default=False
+        A row of another field is no match at all.
 
     Returns
     -------
@@ -72,12 +86,19 @@ def join(
     """
     comparable, ids = _comparable(keys, table[id_col])
     rows = pc.index_in(comparable, value_set=ids, skip_nulls=True)
+    if fields is not None:
+        of_field = _joined(ids, id_texts(table[IMAGE_FIELD])[0])
+        exact = pc.index_in(_joined(comparable, fields), value_set=of_field, skip_nulls=True)
+        if by_field:
+            comparable, ids, rows = _joined(comparable, fields), of_field, exact
+        else:
+            rows = pc.coalesce(exact, rows)
     matched = pc.is_in(ids, value_set=comparable, skip_nulls=True)
     counts = {
         "parquet_rows": len(ids),
         "parquet_rows_without_sample": matched.false_count,
         "parquet_ids_repeated": len(ids) - ids.null_count - len(ids.drop_null().unique()),
-        "samples_without_parquet_row": rows.null_count - keys.null_count,
+        "samples_without_parquet_row": rows.null_count - comparable.null_count,
         "parquet_values_misfit": 0,
     }
     found = {}
@@ -89,13 +110,24 @@ def join(
     return found, counts
 
 
-def _comparable(keys: pa.Array, ids: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
-    """Give keys and ids as texts that compare."""
+def _joined(ids: pa.Array, fields: pa.Array) -> pa.Array:
+    """Ids of two parts, which no other two parts make; null where one of them is."""
+    return pc.binary_join_element_wise(ids, fields, "\0")
+
+
+def id_texts(ids: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, bool]:
+    """Give ids as text, and whether they are integers: then ``"000000042"`` says the same as ``"42"``."""
     ids, _ = converted(ids, plain_type(ids.type))
     ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
     if pa.types.is_floating(ids.type):  # integers that pandas once saw a null among
         ids, _ = converted(ids, pa.int64())
-    if pa.types.is_integer(ids.type):
-        # As text, since no integer of Arrow's holds every id; a key that is no number stays one.
+    # As text, since no integer of Arrow's holds every id.
+    return converted(ids, pa.string())[0], pa.types.is_integer(ids.type)
+
+
+def _comparable(keys: pa.Array, ids: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
+    """Give keys and ids as texts that compare; a key that is no number stays one."""
+    texts, are_integers = id_texts(ids)
+    if are_integers:
         keys = pc.replace_substring_regex(keys, "^(-?)0+([0-9]+)$", r"\1\2")
-    return keys, converted(ids, pa.string())[0]
+    return keys, texts

@@ -1,28 +1,30 @@
-"""The bytes of one shard: a local file, ranges of a remote object, or a remote object read once from front to back."""
+"""The bytes of one shard: a local file, ranges of a remote object, or what came through a stream or unpacker."""
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from types import TracebackType
 from typing import ClassVar, Self
 
 from imagecurate.errors import ShardError
-from imagecurate.shards.remote import StorageOptions, filesystem, local_path
+from imagecurate.shards.compression import MAGIC_SIZE, Unpacker, can_unpack, compression_of
+from imagecurate.shards.ranges import join_ranges
+from imagecurate.shards.remote import StorageOptions, filesystem, local_path, range_options
 from imagecurate.shards.shard import Shard
 
 __all__ = ["ByteSource", "open_shard"]
 
 #: Bytes of one request while a remote shard is streamed: large against latency, small against memory.
 STREAM_CHUNK = 32 << 20
-#: Ranges closer than this are fetched as one: at 100 MB/s as long as the latency of a request, some 10 ms.
-MAX_GAP = 1 << 20
-#: A fetch of joined ranges ends here.
-MAX_JOINED = 32 << 20
+#: Requests at a time where a file system has no way of its own to make several.
+REQUESTS = 8
 
 _OPENING_HINTS = {
     FileNotFoundError: "load the dataset again if shards were moved",
@@ -31,18 +33,21 @@ _OPENING_HINTS = {
 
 
 class ByteSource(ABC):
-    """Random access to the bytes of a shard, from any number of threads; a context manager.
+    """Random access to the bytes of a tar, from any number of threads; a context manager.
 
     Attributes
     ----------
     size : int
-        Bytes.
+        Bytes of the tar itself.  To know it, a compressed one is unpacked to its end.
     window : int
         How much to read at a time when looking for headers: what one request costs anyway.
+    damage : str
+        What is wrong with the bytes where they were unpacked, as far as reads have reached; "" where nothing is.
     """
 
     size: int
     window: ClassVar[int]
+    damage: str = ""
 
     @abstractmethod
     def read(self, offset: int, size: int) -> bytes:
@@ -53,6 +58,10 @@ class ByteSource(ABC):
         OSError
             The bytes cannot be had; nothing is said about whether they are good.
         """
+
+    def has(self, position: int) -> bool:
+        """Tell whether there is a byte at a position; unlike ``size``, that costs no more than to read it."""
+        return position < self.size
 
     def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Read several ranges of (offset, size), in the order given; near ones in one request where that is faster."""
@@ -99,13 +108,12 @@ class RangeSource(ByteSource):
     def __init__(self, url: str, size: int, storage_options: StorageOptions = None) -> None:
         self.size = size
         self._fs, self._path = filesystem(url, storage_options)
+        self._options = range_options(self._fs)
 
     def read(self, offset: int, size: int) -> bytes:
         """Fetch a range."""
         end = min(offset + size, self.size)
-        if end <= offset:
-            return b""
-        return self._whole(self._fs.cat_file(self._path, start=offset, end=self._asked(end)), offset, end)
+        return self._whole(self._fetched(offset, self._asked(end)), offset, end) if offset < end else b""
 
     def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Fetch ranges, near ones joined, as many at a time as the file system likes."""
@@ -113,7 +121,12 @@ class RangeSource(ByteSource):
         found = [b""] * len(spans)
         blocks = join_ranges(spans)
         starts, ends = [block[0] for block in blocks], [self._asked(block[1]) for block in blocks]
-        fetched = self._fs.cat_ranges([self._path] * len(blocks), starts, ends, on_error="raise") if blocks else []
+        fetched: list[bytes] = []
+        if len(blocks) > 1 and not self._fs.async_impl:
+            with ThreadPoolExecutor(REQUESTS) as threads:
+                fetched = list(threads.map(self._fetched, starts, ends))
+        elif blocks:
+            fetched = self._fs.cat_ranges([self._path] * len(blocks), starts, ends, on_error="raise", **self._options)
         for data, (start, end, numbers) in zip(fetched, blocks, strict=True):
             data = self._whole(data, start, end)
             for number in numbers:
@@ -122,6 +135,10 @@ class RangeSource(ByteSource):
 
     def close(self) -> None:
         """Nothing is held open: fsspec pools its connections."""
+
+    def _fetched(self, start: int, end: int) -> bytes:
+        data: bytes = self._fs.cat_file(self._path, start=start, end=end, **self._options)
+        return data
 
     def _asked(self, end: int) -> int:
         """Where a request ends: one byte behind the last shows at no cost that the object has grown."""
@@ -139,57 +156,110 @@ class RangeSource(ByteSource):
         return bytes(data)
 
 
-class StreamSource(RangeSource):
-    """A remote object that is read once from front to back, as far as reads reach, into a spool file without a name.
+class SpooledSource(ByteSource):
+    """A tar that comes from front to back and is kept, as far as reads have reached, in a spool file without a name.
 
-    So the pass that finds the headers pays for the pixels as well.  Memory is two chunks; the spool takes up to the
-    shard's size on the disk of ``TMPDIR`` until the source is closed.
+    The spool is on the disk of ``TMPDIR``, and gone when the source is closed.
     """
 
     window = LocalSource.window
 
-    def __init__(self, url: str, size: int, storage_options: StorageOptions = None) -> None:
-        super().__init__(url, size, storage_options)
+    def __init__(self) -> None:
         self._spool = tempfile.TemporaryFile(prefix="imagecurate-", buffering=0)  # noqa: SIM115  # closed by close()
         self._spooled = 0
+        self._is_at_end = False
         self._lock = threading.Lock()
-        self._ahead: Future[bytes] | None = None
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="imagecurate-stream")
 
     def read(self, offset: int, size: int) -> bytes:
-        """Read a range, waiting until the stream has reached its end."""
-        end = min(offset + size, self.size)
+        """Read a range, waiting until it has come."""
+        end = offset + size
         if end > self._spooled:
-            self._stream_to(end)
-        return _pread(self._spool.fileno(), offset, end - offset)
+            self._spool_to(end)
+        return _pread(self._spool.fileno(), offset, min(end, self._spooled) - offset)
 
-    def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Read ranges from the spool."""
-        return ByteSource.read_many(self, ranges)
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._spool.close()
+
+    def _spool_to(self, end: int) -> None:
+        with self._lock:
+            while self._spooled < end and not self._is_at_end:
+                chunk = self._next(self._spooled)
+                _pwrite(self._spool.fileno(), self._spooled, chunk)
+                self._spooled += len(chunk)
+                self._is_at_end = not chunk
+
+    @abstractmethod
+    def _next(self, position: int) -> bytes:
+        """Give what comes at this position, nothing at the end; called by one thread at a time."""
+
+
+class StreamSource(SpooledSource):
+    """A remote object, read once: the pass that finds the headers pays for the pixels as well.
+
+    Memory is two chunks.
+    """
+
+    def __init__(self, remote: RangeSource) -> None:
+        super().__init__()
+        self.size = remote.size
+        self._remote = remote
+        self._ahead: Future[bytes] | None = None
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="imagecurate-stream")
 
     def close(self) -> None:
         """Stop the stream and give the disk space back."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._spool.close()
+        super().close()
 
-    def _stream_to(self, end: int) -> None:
-        with self._lock:
-            while self._spooled < end:
-                ahead, self._ahead = self._ahead, None
-                chunk = ahead.result() if ahead else self._fetch(self._spooled)
-                following = self._spooled + len(chunk)
-                # The second chunk shows that someone is reading on; from there one is fetched ahead.
-                if self._spooled > 0 and following < self.size:
-                    self._ahead = self._threads.submit(self._fetch, following)
-                _pwrite(self._spool.fileno(), self._spooled, chunk)
-                self._spooled = following
+    def _next(self, position: int) -> bytes:
+        ahead, self._ahead = self._ahead, None
+        chunk = ahead.result() if ahead else self._remote.read(position, STREAM_CHUNK)
+        following = position + len(chunk)
+        # The second chunk shows that someone is reading on; from there one is fetched ahead.
+        if position > 0 and following < self.size:
+            self._ahead = self._threads.submit(self._remote.read, following, STREAM_CHUNK)
+        return chunk
 
-    def _fetch(self, offset: int) -> bytes:
-        return RangeSource.read(self, offset, STREAM_CHUNK)
+
+class UnpackedSource(SpooledSource):
+    """A compressed tar, unpacked once."""
+
+    def __init__(self, packed: ByteSource, compression: str) -> None:
+        super().__init__()
+        self._packed = packed
+        self._unpacker = Unpacker(packed, compression)
+
+    @cached_property
+    def size(self) -> int:  # type: ignore[override]  # known late, and written by nobody
+        """Bytes of the tar itself, as far as it can be unpacked."""
+        self._spool_to(sys.maxsize)
+        return self._spooled
+
+    def has(self, position: int) -> bool:
+        """Unpack to a position and tell whether it was reached."""
+        if position >= self._spooled:
+            self._spool_to(position + 1)
+        return position < self._spooled
+
+    def close(self) -> None:
+        """Close the packed file and give the disk space back."""
+        self._packed.close()
+        super().close()
+
+    def _next(self, position: int) -> bytes:
+        chunk = self._unpacker.read_from(position)
+        self.damage = self._unpacker.damage
+        if not chunk:
+            self._packed.close()
+        return chunk
 
 
 def open_shard(shard: Shard, *, storage_options: StorageOptions = None, stream: bool = False) -> ByteSource:
     """Open a shard for reading.
+
+    A shard that is compressed with gzip, bzip2 or zstd, whatever it is called, is unpacked from front to back, as far
+    as reads reach: a remote one is streamed for that.
 
     Parameters
     ----------
@@ -204,15 +274,32 @@ def open_shard(shard: Shard, *, storage_options: StorageOptions = None, stream: 
     ------
     ShardError
         A local file is gone, may not be read, or has another size or modification time than when it was found.
+    OSError
+        The first bytes of a remote one cannot be had.
 
     Notes
     -----
-    A remote object of another size is noticed by the read that reaches its end; one of the same size is not.
+    A remote object of another size is noticed by the read that reaches its end; one of the same size is not.  To tell
+    whether it is compressed, a remote shard that is not streamed costs a request of a few bytes.
     """
     path = local_path(shard.url)
-    if path is None:
-        kind = StreamSource if stream else RangeSource
-        return kind(shard.url, shard.size, storage_options)
+    source: ByteSource
+    if path is not None:
+        source = _open_local(shard, path)
+    else:
+        source = RangeSource(shard.url, shard.size, storage_options)
+        source = StreamSource(source) if stream else source
+    try:
+        compression = compression_of(source.read(0, MAGIC_SIZE))
+    except BaseException:
+        source.close()
+        raise
+    if not can_unpack(compression):
+        return source
+    return UnpackedSource(StreamSource(source) if isinstance(source, RangeSource) else source, compression)
+
+
+def _open_local(shard: Shard, path: str) -> LocalSource:
     try:
         source = LocalSource(path)
     except OSError as error:
@@ -233,39 +320,6 @@ def open_shard(shard: Shard, *, storage_options: StorageOptions = None, stream: 
             "open the dataset again",
         )
     return source
-
-
-def join_ranges(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int, list[int]]]:
-    """Plan the requests for some ranges: those less than ``MAX_GAP`` apart become one, up to ``MAX_JOINED`` bytes.
-
-    Parameters
-    ----------
-    spans : sequence of (start, end)
-        In any order; they may overlap.  Empty ones are left out.
-
-    Returns
-    -------
-    list of (start, end, numbers)
-        What to fetch, and which of the spans lie in it.
-
-    Examples
-    --------
-    >>> join_ranges([(90, 100), (0, 10), (10**9, 10**9 + 5)])
-    [(0, 100, [1, 0]), (1000000000, 1000000005, [2])]
-    """
-    blocks: list[tuple[int, int, list[int]]] = []
-    for number in sorted(range(len(spans)), key=spans.__getitem__):
-        start, end = spans[number]
-        if start == end:
-            continue
-        if blocks:
-            first, last, numbers = blocks[-1]
-            if start - last <= MAX_GAP and max(end, last) - first <= MAX_JOINED:
-                numbers.append(number)
-                blocks[-1] = (first, max(end, last), numbers)
-                continue
-        blocks.append((start, end, [number]))
-    return blocks
 
 
 def _pread(descriptor: int, offset: int, size: int) -> bytes:

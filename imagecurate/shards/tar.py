@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from imagecurate.shards.compression import MAGIC_SIZE, compression_of
 from imagecurate.shards.sources import ByteSource
 
 __all__ = ["BLOCK", "FILE", "HARD_LINK", "OTHER", "SPARSE", "SYMBOLIC_LINK", "Member", "TarReader"]
@@ -48,8 +49,6 @@ _SEARCH_STEP = 1 << 20
 _MAGIC = np.frombuffer(b"ustar", np.uint8)
 #: Archives end in zeros up to a record of 10 KiB, or one of the writer's choice; more is a download with a hole.
 _MOST_PADDING = 1 << 20
-
-_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"(\xb5/\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
 class Member(NamedTuple):
@@ -127,9 +126,9 @@ class TarReader:
     def __iter__(self) -> Iterator[Member]:
         position = 0
         member: Member | None = None
-        if not self._source.size:
+        if not self._source.has(0):
             self._note("empty file")
-        while position < self._source.size:
+        while self._source.has(position):
             try:
                 member, position = self._member(position)
             except _DamageError as damage:
@@ -139,7 +138,8 @@ class TarReader:
                 position = self._after_end_mark(position)
             else:
                 yield member
-        self.end_mark_missing = member is not None and position == self._source.size
+        # a cut may lie in the padding of the last member, too
+        self.end_mark_missing = member is not None and 0 <= position - self._source.size < BLOCK
 
     def _member(self, start: int) -> tuple[Member | None, int]:
         """Read the member whose headers begin at ``start``; it and what comes after it, or None for an end mark."""
@@ -256,11 +256,8 @@ class TarReader:
         return None
 
     def _what_it_is(self) -> str:
-        beginning = self._source.read(0, 8)
-        for magic, compression in _COMPRESSIONS.items():
-            if beginning.startswith(magic):
-                return f"{compression}-compressed tar, which has to be unpacked first"
-        return "not a tar file"
+        compression = compression_of(self._source.read(0, MAGIC_SIZE))
+        return f"{compression}-compressed tar, which has to be unpacked first" if compression else "not a tar file"
 
 
 def _parsed(block: bytes, position: int) -> _Header | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Iterable
 from types import NoneType
@@ -12,7 +13,16 @@ import pyarrow as pa
 
 from imagecurate.errors import ParameterError
 
-__all__ = ["column_of", "common_type", "converted", "json_text", "json_type", "plain_type", "stated_type"]
+__all__ = [
+    "column_of",
+    "common_type",
+    "converted",
+    "json_text",
+    "json_type",
+    "plain_type",
+    "settled_type",
+    "stated_type",
+]
 
 #: What a user may write for a type beside Arrow's own names.
 _PYTHON = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
@@ -38,6 +48,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return pa.float32()
     if _is_list(kind):
         return pa.list_(plain_type(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(field.name, plain_type(field.type)) for field in kind])
     return kind
 
 
@@ -45,7 +57,7 @@ def common_type(kinds: Iterable[pa.DataType]) -> pa.DataType:
     """The type that takes every value of some types without loss; text where there is no other.
 
     Null gives way to any type, the narrower number to the wider, an integer to a float (which holds integers up to
-    2**53 exactly).
+    2**53 exactly).  Structs agree that have the same fields in the same order.
 
     >>> common_type([pa.null(), pa.int32(), pa.int64()]), common_type([pa.int64(), pa.float32()])
     (DataType(int64), DataType(double))
@@ -53,6 +65,21 @@ def common_type(kinds: Iterable[pa.DataType]) -> pa.DataType:
     (DataType(string), DataType(string), DataType(null))
     """
     return functools.reduce(_common, map(plain_type, kinds), pa.null())
+
+
+def settled_type(kind: pa.DataType) -> pa.DataType:
+    """Text in place of null, at any depth: what was null in all files that were looked at may be anything in others.
+
+    >>> settled_type(pa.list_(pa.null()))
+    ListType(list<item: string>)
+    """
+    if pa.types.is_null(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(settled_type(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(field.name, settled_type(field.type)) for field in kind])
+    return kind
 
 
 def json_type(value: Any) -> pa.DataType:
@@ -183,10 +210,32 @@ def _common(a: pa.DataType, b: pa.DataType) -> pa.DataType:
     if {pa.types.is_integer(a) or pa.types.is_floating(a), pa.types.is_integer(b) or pa.types.is_floating(b)} == {True}:
         return pa.float64()
     if pa.types.is_list(a) and pa.types.is_list(b):
-        return pa.list_(_common(a.value_type, b.value_type))
+        inner = _common_inner(a.value_type, b.value_type)
+        return pa.string() if inner is None else pa.list_(inner)
+    if pa.types.is_struct(a) and pa.types.is_struct(b):
+        return _common_struct(a, b)
     if pa.types.is_timestamp(a) and pa.types.is_timestamp(b) and a.tz == b.tz:
         return pa.timestamp(max(a.unit, b.unit, key=_UNITS.index), a.tz)
     return pa.string()
+
+
+def _common_inner(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
+    """The common type of what is nested; None where that is text for something nested, which no cast makes."""
+    common = _common(a, b)
+    becomes_text = pa.types.is_string(common) and (pa.types.is_nested(a) or pa.types.is_nested(b))
+    return None if becomes_text else common
+
+
+def _common_struct(a: pa.StructType, b: pa.StructType) -> pa.DataType:
+    fields = []
+    for one, other in itertools.zip_longest(a, b):
+        inner = None
+        if one is not None and other is not None and one.name == other.name:
+            inner = _common_inner(one.type, other.type)
+        if inner is None:
+            return pa.string()
+        fields.append(pa.field(one.name, inner))
+    return pa.struct(fields)
 
 
 def _common_integer(a: pa.DataType, b: pa.DataType) -> pa.DataType:

@@ -204,6 +204,15 @@ class Store:
             text = json.dumps(record(), indent=2, sort_keys=True, default=str) + "\n"
             write_atomically(path, lambda temporary: temporary.write_text(text))
 
+    def scratch(self, fingerprint: str) -> Path:
+        """Folder of what a dataset stage keeps between its tasks."""
+        return self.root / "stages" / fingerprint
+
+    @property
+    def tables(self) -> Path:
+        """Folder of what was made of tables elsewhere, to look ids up in."""
+        return self.root / "tables"
+
     def index(self, fingerprint: str, shard: StoredShard) -> Path:
         """File with the index of a shard: its samples, where their members lie, the incoming columns."""
         return self.root / "index" / fingerprint / shard.source / f"{shard.name}-{shard.metadata_token}.parquet"

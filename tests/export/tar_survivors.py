@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -25,6 +26,21 @@ COLUMNS: dict[str, pa.DataType] = {
     "score": pa.float32(),
 }
 
+MEMBERS = pa.list_(
+    pa.struct(
+        {
+            "name": pa.string(),
+            "start": pa.int64(),
+            "offset": pa.int64(),
+            "size": pa.int64(),
+            "verbatim": pa.bool_(),
+        }
+    )
+)
+
+#: Last extensions of images in the tests.
+IMAGES = ("jpg", "png")
+
 
 def split(name: str) -> tuple[str, str]:
     """Key and field of a member: the key ends at the first dot of the base name."""
@@ -32,12 +48,34 @@ def split(name: str) -> tuple[str, str]:
     return name[:dot], name[dot + 1 :]
 
 
+def is_image(name: str) -> bool:
+    """Whether a member is an image."""
+    return name.rpartition(".")[2].lower() in IMAGES
+
+
+class Row(NamedTuple):
+    """A row of the dataset: a sample, or one image of a sample."""
+
+    key: str
+    #: Position of the sample's first row.
+    sample: int
+    #: What ``keep`` is asked with.
+    name: str
+    #: Where the sample has several rows, the field of this one's image.
+    image_field: str | None
+    members: list[dict[str, object]]
+
+
 @dataclass
 class TarSurvivors:
-    """Samples of some tars that ``keep`` (source, shard, key) says to keep."""
+    """Rows of some tars that ``keep`` (source, shard, key) says to keep.
+
+    Where it is ``grouped``, every image of a sample has a row, and ``keep`` is asked with the name of the image.
+    """
 
     paths: Sequence[tuple[str, str, Path]]
     keep: Callable[[str, str, str], bool] = lambda source, shard, key: True
+    grouped: bool = False
     columns: Mapping[str, pa.DataType] = field(default_factory=lambda: dict(COLUMNS))
     asked: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
 
@@ -45,7 +83,9 @@ class TarSurvivors:
         self.shards = [
             Shard(source, name, str(path), path.stat().st_size, "", None, "") for source, name, path in self.paths
         ]
-        self._samples = [self._index(shard) for shard in self.shards]
+        self._rows = [self._index(shard) for shard in self.shards]
+        if self.grouped:
+            self.columns = dict(self.columns) | {"image_field": pa.string()}
 
     @classmethod
     def of(cls, folder: Path, **kwargs: object) -> TarSurvivors:
@@ -55,54 +95,52 @@ class TarSurvivors:
 
     @property
     def fingerprint(self) -> str:
-        return hashlib.sha256(repr([self.kept(number) for number in range(len(self.shards))]).encode()).hexdigest()
+        kept = [self._kept_rows(number) for number in range(len(self.shards))]
+        return hashlib.sha256(repr([[place for place, _ in rows] for rows in kept]).encode()).hexdigest()
 
     def kept(self, number: int) -> list[str]:
-        """Keys that are kept of a shard."""
+        """Keys of which something is kept, of a shard."""
+        return list(dict.fromkeys(row.key for _, row in self._kept_rows(number)))
+
+    def _kept_rows(self, number: int) -> list[tuple[int, Row]]:
         shard = self.shards[number]
-        return [key for key in self._samples[number] if self.keep(shard.source, shard.name, key)]
+        return [
+            (place, row)
+            for place, row in enumerate(self._rows[number])
+            if self.keep(shard.source, shard.name, row.name)
+        ]
 
     def rows(self, number: int, columns: Sequence[str]) -> pa.Table:
         self.asked.append((number, tuple(columns)))
-        shard, keys = self.shards[number], self.kept(number)
-        every = list(self._samples[number])
+        shard, kept = self.shards[number], self._kept_rows(number)
         made = {
-            "sample_id": [f"{shard.source}/{shard.name}/{every.index(key)}" for key in keys],
-            "key": keys,
-            "source": [shard.source] * len(keys),
-            "shard": [shard.name] * len(keys),
-            "caption": [f"caption of {key}" for key in keys],
-            "image_embedding": [[float(number), float(place)] for place in range(len(keys))],
-            "score": [place / 4 for place in range(len(keys))],
-            "_members": [self._samples[number][key] for key in keys],
+            "sample_id": [f"{shard.source}/{shard.name}/{place}" for place, _ in kept],
+            "key": [row.key for _, row in kept],
+            "source": [shard.source] * len(kept),
+            "shard": [shard.name] * len(kept),
+            "caption": [f"caption of {row.key}" for _, row in kept],
+            "image_embedding": [[float(number), float(place)] for place in range(len(kept))],
+            "score": [place / 4 for place in range(len(kept))],
+            "image_field": [row.image_field for _, row in kept],
+            "_members": [row.members for _, row in kept],
+            "_sample": [row.sample for _, row in kept],
         }
-        members = pa.list_(
-            pa.struct(
-                {
-                    "name": pa.string(),
-                    "start": pa.int64(),
-                    "offset": pa.int64(),
-                    "size": pa.int64(),
-                    "verbatim": pa.bool_(),
-                }
-            )
-        )
-        types = dict(self.columns) | {"_members": members}
-        return pa.table({name: pa.array(made.get(name, [None] * len(keys)), types[name]) for name in columns})
+        types = dict(self.columns) | {"_members": MEMBERS} | ({"_sample": pa.int64()} if self.grouped else {})
+        return pa.table({name: pa.array(made.get(name, [None] * len(kept)), types[name]) for name in columns})
 
     def ledger(self, number: int) -> pa.Table:
-        shard, kept = self.shards[number], set(self.kept(number))
+        shard, kept = self.shards[number], {place for place, _ in self._kept_rows(number)}
         rows = [
             {
                 "sample_id": f"{shard.source}/{shard.name}/{place}",
                 "source": shard.source,
                 "shard": shard.name,
-                "key": key,
-                "status": "kept" if key in kept else "dropped",
-                "reason": None if key in kept else "test",
+                "key": row.key,
+                "status": "kept" if place in kept else "dropped",
+                "reason": None if place in kept else "test",
                 "detail": None,
             }
-            for place, key in enumerate(self._samples[number])
+            for place, row in enumerate(self._rows[number])
         ]
         names = ("sample_id", "source", "shard", "key", "status", "reason", "detail")
         return pa.Table.from_pylist(rows, pa.schema([(name, pa.string()) for name in names]))
@@ -110,8 +148,7 @@ class TarSurvivors:
     def open(self, number: int) -> ByteSource:
         return open_shard(self.shards[number])
 
-    @staticmethod
-    def _index(shard: Shard) -> dict[str, list[dict[str, object]]]:
+    def _index(self, shard: Shard) -> list[Row]:
         samples: dict[str, list[dict[str, object]]] = {}
         with tarfile.open(shard.url) as tar:
             for member in tar:
@@ -126,7 +163,18 @@ class TarSurvivors:
                         "verbatim": member.isreg() and not tar.pax_headers,
                     }
                 )
-        return samples
+        rows: list[Row] = []
+        for key, members in samples.items():
+            names = [str(member["name"]) for member in members]
+            images = [name for name in names if is_image(name)]
+            if not self.grouped or not images:
+                rows.append(Row(key, len(rows), key, None, members))
+                continue
+            first = len(rows)
+            for image in images:
+                own = [each for name, each in zip(names, members, strict=True) if name == image or name not in images]
+                rows.append(Row(key, first, image, split(image)[1], own))
+        return rows
 
 
 def contents(*tars: Path) -> dict[str, bytes]:

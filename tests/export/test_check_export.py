@@ -6,6 +6,7 @@ import errno
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import pytest
 from making import write_folder
 from tar_survivors import TarSurvivors, tree
@@ -26,8 +27,8 @@ def survivors(tmp_path: Path) -> TarSurvivors:
 
 def test_nothing_is_asked_of_samples(tmp_path: Path, survivors: TarSurvivors) -> None:
     """A new folder and one with the same export, whole or begun, will do; nothing is left behind."""
-    check_export(survivors, tmp_path / "out", samples_per_shard=3, durable=True, threads=1)
-    assert not survivors.asked and list((tmp_path / "out").iterdir()) == []
+    check_export(survivors, tmp_path / "new/out", samples_per_shard=3, durable=True, threads=1)
+    assert not survivors.asked and not (tmp_path / "new").exists()
     to_webdataset(survivors, tmp_path / "out", samples_per_shard=3)
     before = tree(tmp_path / "out")
     check_export(survivors, tmp_path / "out", samples_per_shard=3)
@@ -91,9 +92,29 @@ def test_the_input_lies_below(tmp_path: Path, survivors: TarSurvivors, monkeypat
 
 
 def test_a_folder_that_cannot_be_looked_at(tmp_path: Path, survivors: TarSurvivors) -> None:
-    """The first look fails already; the reason is the operating system's."""
-    with pytest.raises(OutputError, match=r"cannot write to '.*': File name too long"):
-        check_export(survivors, tmp_path / ("x" * 300))
+    """The reason is the operating system's; folders that could be made on the way there are gone again."""
+    for path in (tmp_path / ("x" * 300), tmp_path / "new/folder" / ("x" * 300)):
+        with pytest.raises(OutputError, match=r"cannot write to '.*': File name too long"):
+            check_export(survivors, path)
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_only_what_was_made_is_removed(tmp_path: Path, remote: bool) -> None:
+    """A folder that was there stays, empty or not; one that a check or a failed export made goes."""
+    survivors = TarSurvivors.of(write_folder(tmp_path / "in", shards=3))
+    files = fsspec.filesystem("memory" if remote else "file")
+    root = "memory://made" if remote else str(tmp_path / "made")
+    files.makedirs(f"{root}/empty")
+    files.makedirs(f"{root}/full")
+    files.pipe_file(f"{root}/full/report.html", b"precious")
+    for name in ("empty", "full", "new"):
+        check_export(survivors, f"{root}/{name}")
+        with pytest.raises(ParameterError, match="12 samples make 12 shards, more than 1 digits"):
+            to_webdataset(survivors, f"{root}/{name}", samples_per_shard=1, shard_digits=1)
+    found = {path.partition("/made/")[2] for path in files.find(root, withdirs=True)}
+    assert found - {""} == {"empty", "full", "full/report.html"}
+    files.rm(root, recursive=True)
 
 
 def test_a_store_without_credentials(survivors: TarSurvivors, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,10 +123,10 @@ def test_a_store_without_credentials(survivors: TarSurvivors, monkeypatch: pytes
     class NoCredentials(Exception):  # noqa: N818  # as botocore's, it is no OSError
         pass
 
-    def refuse(self: RemoteFolder, below: str = "") -> set[str]:
+    def refuse(self: RemoteFolder, path: str) -> None:
         raise NoCredentials("unable to locate credentials")
 
-    monkeypatch.setattr(RemoteFolder, "names", refuse)
+    monkeypatch.setattr(RemoteFolder, "_found", refuse)
     with pytest.raises(OutputError, match="cannot write to 'memory://no/out': unable to locate credentials"):
         check_export(survivors, "memory://no/out")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from making import write_folder
+from making import write_folder, write_tar
 from tar_survivors import TarSurvivors, tree
 
 from imagecurate.errors import OutputError
@@ -23,28 +23,28 @@ from imagecurate.export.folder_at import folder_at
 #: Exports again and again in children of its own, which are killed: before the rename of the given number where that is
 #: odd, after it where it is even, and once after a while.  (A fork, because imports take longer than the exports.)
 PROGRAM = """
-import os, pathlib, signal, sys, time
+import itertools, os, pathlib, signal, sys, time
 from tar_survivors import TarSurvivors
 from imagecurate.export import folder_local, to_webdataset
 
-folder, out, renames, replace = *map(pathlib.Path, sys.argv[1:3]), 0, pathlib.Path.replace
+folder, out, renames, replace = *map(pathlib.Path, sys.argv[1:3]), itertools.count(1), pathlib.Path.replace
+grouped = sys.argv[3] == "True"
 
 def deadly_at(number):
     def counted(self, target):
-        global renames
-        renames += 1
-        if renames == number and number % 2:
+        rename = next(renames)
+        if rename == number and number % 2:
             os.kill(os.getpid(), signal.SIGKILL)
         replace(self, target)
-        if renames == number:
+        if rename == number:
             os.kill(os.getpid(), signal.SIGKILL)
     return counted
 
-for number in map(int, sys.argv[3:]):
+for number in map(int, sys.argv[4:]):
     child = os.fork()
     if not child:
         pathlib.Path.replace = deadly_at(number)
-        to_webdataset(TarSurvivors.of(folder), out, samples_per_shard=3, threads=2)
+        to_webdataset(TarSurvivors.of(folder, grouped=grouped), out, samples_per_shard=3, threads=2)
         os._exit(0)
     if not number:
         time.sleep(0.03)
@@ -53,20 +53,25 @@ for number in map(int, sys.argv[3:]):
 """
 
 
-def test_killed_again_and_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("grouped", [False, True])
+def test_killed_again_and_again(tmp_path: Path, grouped: bool) -> None:
     """Killed at various renames and at any time, the export ends as if nothing had happened."""
-    write_folder(tmp_path / "in", shards=6, samples_per_shard=6)
-    to_webdataset(TarSurvivors.of(tmp_path / "in"), tmp_path / "expected", samples_per_shard=3)
-    here = Path(__file__).parent
+    for number in range(6):
+        keys = range(6 * number, 6 * number + 6)
+        fields = [(f"{key}.{field}", f"{key}".encode()) for key in keys for field in ("0.jpg", "txt", "1.jpg")]
+        write_tar(tmp_path / f"in/{number:05d}.tar", fields)
+    survivors = TarSurvivors.of(tmp_path / "in", grouped=grouped)
+    to_webdataset(survivors, tmp_path / "expected", samples_per_shard=3)
+    here, numbers = Path(__file__).parent, ("1", "2", "3", "8", "15", "22", "0")
     ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM, tmp_path / "in", tmp_path / "out", "1", "2", "3", "8", "15", "22", "0"],
+        [sys.executable, "-c", PROGRAM, tmp_path / "in", tmp_path / "out", str(grouped), *numbers],
         env=os.environ | {"PYTHONPATH": f"{here}{os.pathsep}{here.parent}"},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
     assert ended.stdout.split()[:6] == [str(int(signal.SIGKILL))] * 6
-    summary = to_webdataset(TarSurvivors.of(tmp_path / "in"), tmp_path / "out", samples_per_shard=3)
+    summary = to_webdataset(survivors, tmp_path / "out", samples_per_shard=3)
     assert tree(tmp_path / "out") == tree(tmp_path / "expected")
     assert 0 < summary.skipped <= 12
 

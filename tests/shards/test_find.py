@@ -122,6 +122,31 @@ def test_patterns(tmp_path: Path, memory: Any, place: str, pattern: str, expecte
     assert names(f"{root}/{pattern}") == expected
 
 
+def test_compressed_tars_are_shards_of_their_own(tmp_path: Path, memory: Any) -> None:
+    """In folders, globs, braces and by name; the endings stay in their names, and the parquet belongs to all."""
+    endings = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tzst", ".tar.bz2", ".tbz2"]
+    touch(tmp_path, "0.parquet", "1.tgz.txt", "notes.gz", *(f"0{ending}" for ending in endings))
+    memory.put(str(tmp_path), "/data", recursive=True)
+    expected = sorted(f"0{ending}" for ending in endings)
+    expected[expected.index("0.tar")] = "0"
+    for root in (str(tmp_path), "memory://data"):
+        shards = find_shards(root)
+        assert [shard.name for shard in shards] == expected
+        assert [shard.is_compressed for shard in shards] == [name != "0" for name in expected]
+        assert {shard.parquet_url for shard in shards} == {f"{root}/0.parquet"}
+        assert names(f"{root}/*") == expected
+        assert names(f"{root}/*.tar.*") == ["0.tar.bz2", "0.tar.gz", "0.tar.zst", "0.tar.zstd"]
+        assert find_shards(f"{root}/0.tgz") == find_shards(f"{root}/{{0..0}}.tgz") == (shards[expected.index("0.tgz")],)
+        assert names([f"{root}/0{ending}" for ending in endings]) == ["0", *(f"0{end}" for end in endings[1:])]
+
+
+def test_what_is_named_in_full_may_be_compressed_in_any_way(tmp_path: Path) -> None:
+    """What cannot be read is then a row that says so; in a folder it is no shard."""
+    touch(tmp_path, "0.tar.xz", "1.tar")
+    assert names(tmp_path / "0.tar.xz") == ["0.tar.xz"]
+    assert names(tmp_path) == ["1"]
+
+
 def test_names_in_braces_may_be_padded(tmp_path: Path) -> None:
     """As in every README of a data set."""
     touch(tmp_path, *(f"{number:05d}.tar" for number in range(30)))
@@ -212,7 +237,11 @@ def test_names_become_text(tmp_path: Path) -> None:
         ),
         ("data/x*.tar", ShardError, r"no .tar file matches '.*x\*.tar'; there is: 1 .md\n"),
         ("empty", ShardError, "no .tar file in folder '.*empty' or below it; there are no files at all"),
-        ("packed", ShardError, "there is: 2 .tar.gz, 1 .parquet, 1 without extension\n\nHint: .* unpacked first"),
+        (
+            "packed",
+            ShardError,
+            "there is: 2 .tar.xz, 1 .parquet, 1 without extension\n\nHint: a shard is a file whose name ends in .tar, ",
+        ),
         ("data/{00..03.tar", ParameterError, "the braces in '.*' do not match"),
         ("data/00.md", ShardError, "'.*00.md' is no shard"),
         ([], ParameterError, "expected at least one path, found an empty list"),
@@ -232,7 +261,7 @@ def test_what_cannot_be_found(
 ) -> None:
     """Says what was looked for and what is there instead."""
     touch(tmp_path, "data/00.tar", "data/01.tar", "data/00.md")
-    touch(tmp_path, "packed/0.tar.gz", "packed/1.tar.gz", "packed/0.parquet", "packed/README")
+    touch(tmp_path, "packed/0.tar.xz", "packed/1.tar.xz", "packed/0.parquet", "packed/README")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=message):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import io
 import json
+import random
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -441,6 +443,21 @@ def test_what_is_no_tar_is_one_row(tmp_path: Path, data: bytes, reason: str) -> 
     assert table["_members"].to_pylist() == [[]]
 
 
+def test_a_compressed_shard_that_is_cut_off_says_so(tmp_path: Path) -> None:
+    """What could be unpacked is there; that the tar inside ends too early follows from it."""
+    rng = random.Random(1)
+    packed = gzip.compress(tar_bytes([(f"{number}.jpg", rng.randbytes(5000)) for number in range(4)]))
+    path = tmp_path / "0.tar.gz"
+    path.write_bytes(packed[: len(packed) * 3 // 4])
+    table = index(path)
+    assert table["key"].to_pylist() == ["0", "1", "2", "3", None]
+    *sound, cut, damage = table["_error"].to_pylist()
+    assert sound == [None] * 3
+    assert cut.startswith("truncated tar: '3.jpg' goes to byte 22408")
+    assert damage.startswith("gzip-compressed tar cut off; it unpacks to byte ")
+    assert counts(table)["places_damaged"] == 1
+
+
 def test_a_shard_without_an_end_mark_is_noticed(tmp_path: Path) -> None:
     """What it holds is whole, so no sample fails."""
     path = tmp_path / "0.tar"
@@ -488,10 +505,11 @@ def test_ids_of_another_column(tmp_path: Path) -> None:
     cut=st.integers(0, 12_000),
     flips=st.lists(st.tuples(st.integers(0, 12_000), st.integers(0, 255)), max_size=6),
     variant=st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
+    images=st.sampled_from(["first", "all"]),
 )
 @settings(deadline=None)
 def test_hostile_shards_never_raise(
-    cut: int, flips: list[tuple[int, int]], variant: int, tmp_path_factory: Any
+    cut: int, flips: list[tuple[int, int]], variant: int, images: str, tmp_path_factory: Any
 ) -> None:
     """Cut and flipped anywhere, an index has every column and lists ranges that the file has."""
     members = [
@@ -499,6 +517,8 @@ def test_hostile_shards_never_raise(
         ("a/0.txt", b"words"),
         ("a/0.json", b'{"n": 1}'),
         ("b" * 60 + "/" + "b" * 60 + ".jpg", b"y"),
+        ("a/0.1.jpg", b"z"),
+        ("c", b"GIF89a"),
     ]
     data = bytearray(tar_bytes(members, variant, mtime=0.5)[:cut])
     for position, value in flips:
@@ -506,9 +526,11 @@ def test_hostile_shards_never_raise(
             data[position] = value
     path = tmp_path_factory.mktemp("hostile", numbered=True) / "0.tar"
     path.write_bytes(data)
-    table = index(
-        path, dataclasses.replace(NO_COLUMNS, metadata="json", read_json=True, fields={"caption": pa.string()})
-    )
+    schema = dataclasses.replace(NO_COLUMNS, metadata="json", read_json=True, images=images)
+    (shard,) = find_shards(path)
+    with open_shard(shard) as source:
+        table = index_shard(source, shard, schema)
+    table.validate(full=True)
     for row in table.to_pylist():
         assert all(member["offset"] + member["size"] <= len(data) for member in row["_members"])
         assert (row["_image_offset"] is None) == (row["_error"] is not None)

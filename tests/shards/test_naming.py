@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext
 
-from imagecurate.shards.naming import is_unsafe, split_name, without_dots
+from imagecurate.shards.naming import field_of, is_bare, is_unsafe, split_name, without_dots
 
 PARTS = st.text(alphabet="ab.é_ -0", min_size=1, max_size=8)
 
@@ -50,6 +50,23 @@ def test_keys_are_those_of_webdataset(name: str) -> None:
     if split_name(name) is None and name.startswith("__"):
         return  # webdataset leaves __meta__ members out earlier
     assert split_name(name) == expected
+
+
+@given(st.lists(PARTS, min_size=1, max_size=4).map("/".join))
+def test_a_bare_name_is_a_key_alone(name: str) -> None:
+    """It has no field; no name is both bare and in parts."""
+    split = split_name(name)
+    assert not (split and is_bare(name))
+    assert field_of(name) == (split[1] if split else field_of(name))
+    if is_bare(name):
+        assert field_of(name) == ""
+        assert split_name(f"{name}.jpg") == (name, "jpg")
+
+
+@pytest.mark.parametrize("name", ["", "a/", ".a", "a/.b", "a.jpg", "__MACOSX/a", "PaxHeaders.1/a", "__meta__"])
+def test_litter_is_never_bare(name: str) -> None:
+    """Nor are folders and what has a dot."""
+    assert not is_bare(name)
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,22 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from making import Sample, datacomp_shard, img2dataset_shard, picture, samples, write_shard, write_tar
 
 from imagecurate.errors import ColumnNotFoundError, ParameterError, ShardError
-from imagecurate.shards import discover_schema, find_shards
+from imagecurate.shards import discover_schema, find_shards, index_shard, open_shard
 
 
 def fields(folder: Path, **options: Any) -> dict[str, str]:
-    """The columns of a folder with their types as text."""
-    return {name: str(kind) for name, kind in discover_schema(find_shards(folder), **options).fields.items()}
+    """The columns of a folder with their types as text, but for ``captions``, which is always the second."""
+    found = {name: str(kind) for name, kind in discover_schema(find_shards(folder), **options).fields.items()}
+    assert list(found)[:2] == ["caption", "captions"]
+    assert found.pop("captions") == "list<item: string>"
+    return found
 
 
 def write_json(path: Path, *documents: dict[str, Any]) -> None:
@@ -119,13 +123,31 @@ def test_json_types(tmp_path: Path) -> None:
     }
 
 
-def test_json_of_the_first_shard_that_has_any(tmp_path: Path) -> None:
-    """Shards without are passed over; without any there is no json_extra."""
+def test_json_of_evenly_spaced_tars(tmp_path: Path) -> None:
+    """Four of each source; those without are passed over; without any there is no json_extra."""
     write_tar(tmp_path / "0.tar", [("0.jpg", b"x")])
     assert fields(tmp_path) == {"caption": "string"}
-    write_json(tmp_path / "1.tar", {"n": 1})
-    write_json(tmp_path / "2.tar", {"other": 1})
-    assert fields(tmp_path) == {"caption": "string", "n": "int64", "json_extra": "string"}
+    for number, value in enumerate([None, 1, 0.5, "x", 2, 3, 0.25], start=1):
+        write_json(tmp_path / f"{number}.tar", {"n": value, f"only_{number}": True})
+    found = fields(tmp_path)
+    assert list(found) == ["caption", "n", "only_2", "only_5", "only_7", "json_extra"]
+    assert found["n"] == "double"
+
+
+def test_every_source_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many shards the others have, and however many sources there are; its parquets too."""
+    monkeypatch.setattr("imagecurate.shards.discovery.MOST_LOCAL_FOOTERS", 2)
+    monkeypatch.setattr("imagecurate.shards.discovery.MOST_FOOTERS", 1)
+    for number in range(9):
+        write_json(tmp_path / "large" / f"{number}.tar", {"n": 1})
+    write_json(tmp_path / "small" / "0.tar", {"n": "x", "small": 1})
+    write_parquets(tmp_path / "with", *({f"c{number}": [1]} for number in range(3)))
+    sources = {name: tmp_path / name for name in ("large", "small", "with")}
+    schema = discover_schema(find_shards(sources))
+    assert list(schema.fields) == ["caption", "captions", "c0", "c2", "n", "small", "json_extra"]
+    assert schema.fields["n"] == pa.string()
+    monkeypatch.setattr("imagecurate.shards.discovery.MOST_TARS", 2)
+    assert set(discover_schema(find_shards(sources)).fields) == set(schema.fields)
 
 
 def test_json_is_read_where_only_some_shards_have_a_parquet(tmp_path: Path) -> None:
@@ -173,8 +195,8 @@ def test_many_footers_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Evenly, the last among them."""
     write_parquets(tmp_path, *({f"c{number}": [1]} for number in range(9)))
     assert len(fields(tmp_path)) == 10
-    monkeypatch.setattr("imagecurate.shards.schema.MOST_LOCAL_FOOTERS", 8)
-    monkeypatch.setattr("imagecurate.shards.schema.MOST_FOOTERS", 3)
+    monkeypatch.setattr("imagecurate.shards.discovery.MOST_LOCAL_FOOTERS", 8)
+    monkeypatch.setattr("imagecurate.shards.discovery.MOST_FOOTERS", 3)
     assert list(fields(tmp_path)) == ["caption", "c0", "c4", "c8"]
 
 
@@ -224,6 +246,7 @@ def test_a_dataset_of_one_shard_with_a_plain_folder(tmp_path: Path) -> None:
             ParameterError,
             "metadata must be one of .* not 'parqet'\n\nHint: did you mean 'parquet'",
         ),
+        ({"images": "each"}, ParameterError, "images must be one of first, all, not 'each'"),
         ({"id_col": ""}, ParameterError, "id_col must be the name of a column, not ''"),
         ({"schema": ["n"]}, ParameterError, "schema must map column names to types, not be a list"),
         ({"schema": {"n": "integer!"}}, ParameterError, "'integer!' is no type for column 'n'"),
@@ -249,3 +272,43 @@ def test_pictures_before_the_first_json(tmp_path: Path) -> None:
     pictures = [(f"{number}.jpg", picture(number)) for number in range(20)]
     write_tar(tmp_path / "0.tar", [*pictures, ("0.json", b'{"n": 1}')])
     assert "n" in fields(tmp_path)
+
+
+def test_few_tars_that_are_not_local_are_looked_into(tmp_path: Path) -> None:
+    """Each costs a request or two; the first and the last."""
+    for number in range(5):
+        write_json(tmp_path / f"{number}.tar", {"n": 1, f"only_{number}": 1})
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path), "/remote", recursive=True)
+    try:
+        schema = discover_schema(find_shards("memory://remote"))
+    finally:
+        memory.rm("/remote", recursive=True)
+    assert list(schema.names) == ["n", "only_0", "only_4"]
+
+
+def test_no_more_of_a_tar_is_looked_at_than_its_first_documents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are, and however large."""
+    write_json(tmp_path / "0.tar", *({f"n{number}": "x" * 100} for number in range(9)))
+    monkeypatch.setattr("imagecurate.shards.discovery.MOST_DOCUMENTS", 4)
+    assert list(discover_schema(find_shards(tmp_path)).names) == ["n0", "n1", "n2", "n3"]
+    monkeypatch.setattr("imagecurate.shards.discovery.MOST_SAMPLED_BYTES", 150)
+    assert list(discover_schema(find_shards(tmp_path)).names) == ["n0", "n1"]
+
+
+def test_parquets_of_a_source_that_lack_a_field_leave_it_to_json(tmp_path: Path) -> None:
+    """JSON is parsed only for the shards whose parquet lacks it."""
+    write_json(tmp_path / "0.tar", {"n": 1})
+    write_json(tmp_path / "1.tar", {"n": 2})
+    pq.write_table(pa.table({"key": ["0"], "n": [10]}), tmp_path / "0.parquet")
+    pq.write_table(pa.table({"key": ["0"], "m": [10]}), tmp_path / "1.parquet")
+    shards = find_shards(tmp_path)
+    schema = discover_schema(shards)
+    assert (schema.json_only, schema.in_parquet) == (("n",), ("key", "m"))
+    found = []
+    for shard in shards:
+        with open_shard(shard) as source:
+            found.append(index_shard(source, shard, schema)["n"].to_pylist())
+    assert found == [[10], [2]]

@@ -22,7 +22,8 @@ from s3 import BUCKET, Requests, upload
 
 from imagecurate.errors import ShardError
 from imagecurate.shards import Shard, discover_schema, find_shards, index_shard, open_shard
-from imagecurate.shards.sources import MAX_GAP, MAX_JOINED, LocalSource, join_ranges
+from imagecurate.shards.ranges import MAX_GAP, MAX_JOINED, join_ranges
+from imagecurate.shards.sources import LocalSource
 
 
 def test_a_local_file(tmp_path: Path) -> None:
@@ -198,9 +199,24 @@ def test_near_ranges_are_one_request(s3: tuple[Any, dict[str, Any], Requests]) -
     (shard,) = find_shards(f"s3://{BUCKET}/gaps/0.tar", storage_options=options)
     requests.lines.clear()
     with open_shard(shard, storage_options=options) as source:
+        assert len(requests.of("GET", "/gaps/0.tar")) == 1  # its first bytes, to see whether it is compressed
         ranges = [(2 * MAX_GAP, 900), (0, 10), (500, 20)]
         assert source.read_many(ranges) == [data[offset : offset + size] for offset, size in ranges]
-    assert len(requests.of("GET", "/gaps/0.tar")) == 2
+    assert len(requests.of("GET", "/gaps/0.tar")) == 3
+
+
+def test_far_ranges_of_a_file_system_that_takes_them_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Are fetched several at a time all the same, as on a hub."""
+    monkeypatch.setattr("imagecurate.shards.ranges.MAX_GAP", 100)
+    data = random.Random(3).randbytes(50_000)
+    fs = fsspec.filesystem("memory")
+    assert not fs.async_impl
+    fs.pipe("/far/0.tar", data)
+    (shard,) = find_shards("memory://far/0.tar")
+    ranges = [(start, 50) for start in range(49_950, 0, -1_000)]
+    with open_shard(shard) as source:
+        assert source.read_many(ranges) == [data[offset : offset + size] for offset, size in ranges]
+    fs.rm("/far", recursive=True)
 
 
 @pytest.mark.parametrize("size", [4000, 6000])
@@ -212,11 +228,11 @@ def test_an_object_of_another_size_is_an_error(s3: tuple[Any, dict[str, Any], Re
     client.put_object(Bucket=BUCKET, Key="changed/0.tar", Body=bytes(size))
     for stream in (False, True):
         with (
-            open_shard(shard, storage_options=options, stream=stream) as source,
             pytest.raises(
                 ShardError,
                 match=rf"expected 5000 bytes at byte 0 of .* and got {min(size, 5001)}\n\nHint: the object was",
             ),
+            open_shard(shard, storage_options=options, stream=stream) as source,
         ):
             source.read(0, 5000)
 

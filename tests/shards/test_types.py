@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagecurate.errors import ParameterError
-from imagecurate.shards.types import column_of, common_type, converted, json_text, json_type, plain_type, stated_type
+from imagecurate.shards.types import (
+    column_of,
+    common_type,
+    converted,
+    json_text,
+    json_type,
+    plain_type,
+    settled_type,
+    stated_type,
+)
 
 SCALARS = [
     pa.null(),
@@ -24,7 +33,9 @@ SCALARS = [
     pa.float64(),
     pa.string(),
 ]
-NESTED = [pa.list_(pa.int8()), pa.list_(pa.float64()), pa.struct([("a", pa.int8())])]
+NESTED = [pa.list_(pa.int8()), pa.list_(pa.float64()), pa.list_(pa.null()), pa.list_(pa.list_(pa.int8()))]
+NESTED += [pa.struct([("a", kind)]) for kind in (pa.int8(), pa.null(), pa.string(), pa.list_(pa.int8()))]
+NESTED += [pa.struct([("b", pa.int8())]), pa.struct([("a", pa.int8()), ("b", pa.int8())]), pa.list_(NESTED[-1])]
 KINDS = st.sampled_from([*SCALARS, *NESTED, pa.timestamp("s"), pa.timestamp("us")])
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
 
@@ -47,6 +58,10 @@ VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | s
         ([pa.timestamp("s"), pa.timestamp("ns")], pa.timestamp("ns")),
         ([pa.timestamp("s"), pa.timestamp("s", "UTC")], pa.string()),
         ([pa.list_(pa.int8()), pa.int8()], pa.string()),
+        ([pa.list_(pa.list_(pa.int8())), pa.list_(pa.string())], pa.string()),
+        ([pa.struct([("a", pa.int8())]), pa.struct([("a", pa.large_string())])], pa.struct([("a", pa.string())])),
+        ([pa.struct([("a", pa.int8())]), pa.struct([("a", pa.list_(pa.int8()))])], pa.string()),
+        ([pa.struct([("a", pa.int8())]), pa.struct([("b", pa.int8())])], pa.string()),
         ([], pa.null()),
     ],
 )
@@ -61,6 +76,40 @@ def test_a_common_type_does_not_depend_on_the_order_of_two(kinds: list[pa.DataTy
     assert common_type(kinds[:2]) == common_type(kinds[:2][::-1])
     common = common_type(kinds)
     assert common_type([common, *kinds[-1:]]) == common
+
+
+@given(st.lists(KINDS, min_size=1, max_size=3), st.data())
+def test_a_common_type_takes_every_value(kinds: list[pa.DataType], data: st.DataObject) -> None:
+    """Of each of the types, nested ones too."""
+    common = common_type(kinds)
+    for kind in kinds:
+        column = data.draw(st.lists(values_of(kind), max_size=3).map(lambda values, kind=kind: pa.array(values, kind)))
+        made, misfits = converted(column, common)
+        assert misfits == 0
+        assert made.is_null().to_pylist() == column.is_null().to_pylist()
+
+
+def values_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
+    """Null and small values of a type."""
+    if pa.types.is_list(kind):
+        return st.none() | st.lists(values_of(kind.value_type), max_size=2)
+    if pa.types.is_struct(kind):
+        return st.none() | st.fixed_dictionaries({field.name: values_of(field.type) for field in kind})
+    if pa.types.is_null(kind):
+        return st.none()
+    if pa.types.is_string(kind):
+        return st.none() | st.text(max_size=3)
+    if pa.types.is_boolean(kind):
+        return st.none() | st.booleans()
+    return st.none() | st.integers(0, 100)
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_null_is_settled_at_any_depth(kind: pa.DataType) -> None:
+    """What held only null may hold anything in a file that was not looked at."""
+    settled = settled_type(kind)
+    assert "null" not in str(settled)
+    assert common_type([settled, kind]) == settled
 
 
 @given(st.lists(VALUES, max_size=6))

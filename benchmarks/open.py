@@ -1,0 +1,221 @@
+"""Open many small shards, count their samples, filter by a score: ours, beside the loops that people write for it.
+
+The input is local tars of a few kilobytes a sample (image, caption, JSON) with a parquet beside each, all in the page
+cache.  Every measurement is a process of its own that imports first: the time is without imports, the peak memory is
+with them.  The processes take turns; medians of the rounds are shown.  Ours uses as many threads as there are
+processors, the loops use one.  "Again" has the index in the store, as every look but the first has.
+
+    python -m benchmarks open [--shards 10000] [--samples 10] [--rounds 3] [--quick] [--folder /scratch]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import shutil
+import statistics
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+#: Bytes of each image; what no loop here looks into.
+IMAGE_BYTES = 3000
+MINIMUM = 0.5
+
+Contender = Callable[[Path, Path], tuple[float, int]]
+
+
+def main(arguments: list[str]) -> None:
+    """Make the input, run everything in turn, print figures and ratios."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks open")
+    parser.add_argument("--shards", type=int, default=10_000)
+    parser.add_argument("--samples", type=int, default=10, help="of each shard")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="1,000 shards, 1 round")
+    parser.add_argument("--folder", type=Path, default=None, help="where to work; the system's temporary folder")
+    options = parser.parse_args(arguments)
+    shards, rounds = (1000, 1) if options.quick else (options.shards, options.rounds)
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="open-") as scratch:
+        measure(Path(scratch), shards, options.samples, rounds)
+
+
+def measure(scratch: Path, shards: int, samples: int, rounds: int) -> None:
+    """Run the contenders in turn, each in a fresh process, and print."""
+    from benchmarks.reshard import cpu_name  # what it imports is no memory of the contenders
+
+    source, work = scratch / "in", scratch / "work"
+    source.mkdir()
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        sizes = list(pool.map(partial(write_shard, source, samples), range(shards), chunksize=100))
+    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    memory: dict[str, list[int]] = {name: [] for name in CONTENDERS}
+    for _ in range(rounds):
+        for name, contender in CONTENDERS.items():
+            if not name.endswith("again"):
+                shutil.rmtree(work, ignore_errors=True)
+            took, answer, peak = in_fresh_process(contender, source, work)
+            if answer != expected(name, shards, samples):
+                raise SystemExit(f"{name}: {answer} is wrong, expected {expected(name, shards, samples)}")
+            seconds[name].append(took)
+            memory[name].append(peak)
+
+    names = ("imagecurate", "dask", "pyarrow", "pandas", "webdataset")
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    print(f"input: {shards:,} shards, {shards * samples:,} samples, {sum(sizes) / 1e6:,.0f} MB, a parquet beside each")
+    print(f"machine: {len(os.sched_getaffinity(0))} processors, {cpu_name()}; files in the page cache")
+    print(f"versions: Python {platform.python_version()}, {versions}; {rounds} rounds, medians")
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    for name, each in seconds.items():
+        spread = f"({min(each):.2f} to {max(each):.2f})"
+        print(f"{name:<42} {medians[name]:8.2f} s  {spread:<18} {statistics.median(memory[name]) / 1e6:7,.0f} MB")
+    listing = medians["tarfile: every member's name"]
+    for name in (name for name in CONTENDERS if name.startswith("imagecurate")):
+        print(f"ratio of tarfile to {name.partition(': ')[2]}: {listing / medians[name]:.1f}")
+    print(
+        f"ratio of webdataset to open, len: {medians['webdataset: every key'] / medians['imagecurate: open, len']:.1f}"
+    )
+    again = medians["imagecurate: open, filter, counts, again"]
+    print(f"ratio of pandas to open, filter, counts, again: {medians['pandas: every score, filter'] / again:.1f}")
+
+
+def expected(name: str, shards: int, samples: int) -> int:
+    """The right answer: shards, samples, or samples with a good score."""
+    if name.endswith("open"):
+        return shards
+    kept = sum(score(number) >= MINIMUM for number in range(samples))
+    return shards * (kept if "filter" in name else samples)
+
+
+def score(number: int) -> float:
+    """The score of a sample by its number in the shard."""
+    return number % 7 / 7
+
+
+def write_shard(folder: Path, samples: int, number: int) -> int:
+    """Write one shard and the parquet beside it; its size."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = [
+        {
+            "key": f"{number:05d}{position:04d}",
+            "caption": f"a photo of thing {position}",
+            "width": 256 + position,
+            "score": score(position),
+        }
+        for position in range(samples)
+    ]
+    path = folder / f"{number:05d}.tar"
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for row in rows:
+            image = number.to_bytes(4) * (IMAGE_BYTES // 4)
+            for field, data in (("jpg", image), ("txt", row["caption"].encode()), ("json", json.dumps(row).encode())):
+                info = tarfile.TarInfo(f"{row['key']}.{field}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    pq.write_table(pa.Table.from_pylist(rows), path.with_suffix(".parquet"))
+    return path.stat().st_size
+
+
+def in_fresh_process(contender: Contender, source: Path, work: Path) -> tuple[float, int, int]:
+    """Seconds, answer, and peak memory of the process in bytes."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(with_peak_memory, contender, source, work).result()
+
+
+def with_peak_memory(contender: Contender, source: Path, work: Path) -> tuple[float, int, int]:
+    """Run a contender here."""
+    took, answer = contender(source, work)
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage counts what the parent had when it forked
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return took, answer, int(line.split()[1]) * 1024
+    return took, answer, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def ours_open(source: Path, work: Path) -> tuple[float, int]:
+    """Find the shards and their columns."""
+    from imagecurate import read_webdataset
+
+    began = time.perf_counter()
+    ds = read_webdataset(str(source), workdir=work)
+    return time.perf_counter() - began, len(ds.tar_files)
+
+
+def ours_count(source: Path, work: Path) -> tuple[float, int]:
+    """Open and index every shard."""
+    from imagecurate import read_webdataset
+
+    began = time.perf_counter()
+    samples = len(read_webdataset(str(source), workdir=work))
+    return time.perf_counter() - began, samples
+
+
+def ours_filter(source: Path, work: Path) -> tuple[float, int]:
+    """Open, filter by a column of the parquets, and count what is left."""
+    from imagecurate import read_webdataset
+
+    began = time.perf_counter()
+    ds = read_webdataset(str(source), workdir=work).filter(f"score >= {MINIMUM}", name="score")
+    left = int(ds.counts().left.iloc[-1])
+    return time.perf_counter() - began, left
+
+
+def tarfile_names(source: Path, _: Path) -> tuple[float, int]:
+    """List every member with the standard library and count the keys."""
+    began = time.perf_counter()
+    keys = 0
+    for path in sorted(source.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            keys += len({member.name.partition(".")[0] for member in tar})
+    return time.perf_counter() - began, keys
+
+
+def webdataset_keys(source: Path, _: Path) -> tuple[float, int]:
+    """Iterate over every sample with webdataset."""
+    import webdataset
+
+    began = time.perf_counter()
+    reader = webdataset.WebDataset([str(path) for path in sorted(source.glob("*.tar"))], shardshuffle=False)
+    keys = sum(1 for sample in reader if sample["__key__"])
+    return time.perf_counter() - began, keys
+
+
+def pandas_filter(source: Path, _: Path) -> tuple[float, int]:
+    """Read the score of every parquet and count the good ones, without a look at the tars."""
+    import pandas as pd
+
+    began = time.perf_counter()
+    kept = 0
+    for path in sorted(source.glob("*.parquet")):
+        kept += int((pd.read_parquet(path, columns=["score"]).score >= MINIMUM).sum())
+    return time.perf_counter() - began, kept
+
+
+#: In the order in which they run: what is called "again" has the store of the one before it.
+CONTENDERS: dict[str, Contender] = {
+    "imagecurate: open": ours_open,
+    "imagecurate: open, len": ours_count,
+    "imagecurate: open, len, again": ours_count,
+    "imagecurate: open, filter, counts": ours_filter,
+    "imagecurate: open, filter, counts, again": ours_filter,
+    "tarfile: every member's name": tarfile_names,
+    "webdataset: every key": webdataset_keys,
+    "pandas: every score, filter": pandas_filter,
+}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

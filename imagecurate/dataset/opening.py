@@ -1,0 +1,108 @@
+"""What a dataset is opened with: shards, how each source is read, and the plan that has no steps yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from imagecurate.columns import IDENTITY, JSON_EXTRA
+from imagecurate.errors import MissingDependencyError, ParameterError, listed
+from imagecurate.frame import ShardList
+from imagecurate.images import DecodePolicy
+from imagecurate.plan.plan import Plan
+from imagecurate.plan.shard_state import Work
+from imagecurate.shards import InputSchema, discover_schema, find_shards
+from imagecurate.shards.types import common_type
+from imagecurate.store import Store, digest
+from imagecurate.workdir import open_store
+
+__all__ = ["open_shards", "united"]
+
+
+def open_shards(
+    path: Any,
+    workdir: Any,
+    backend: str,
+    decode_policy: DecodePolicy | None,
+    storage_options: Mapping[str, Any] | None,
+    shard_identity: str,
+    **reading: Any,
+) -> tuple[ShardList, Work]:
+    """Find shards and their columns; ``reading`` goes to ``discover_schema``.
+
+    Raises
+    ------
+    ParameterError, MissingDependencyError
+        An argument is out of range, or the backend is not installed.
+    """
+    if backend not in ("auto", "pandas", "cudf"):
+        raise ParameterError(f"backend must be 'auto', 'pandas' or 'cudf', but is {backend!r}")
+    if backend == "cudf":
+        raise MissingDependencyError.for_feature("reading a dataset as cuDF", "cuDF", "cuda13")
+    if decode_policy is not None and not isinstance(decode_policy, DecodePolicy):
+        raise ParameterError.because(
+            f"decode_policy must be a DecodePolicy, but is {decode_policy!r}", "DecodePolicy(max_pixels=…)"
+        )
+    options = dict(storage_options or {}) or None
+    shards = ShardList(find_shards(path, storage_options=options, identity=shard_identity))
+    schema = discover_schema(shards, storage_options=options, **reading)
+    schemas = dict.fromkeys((shard.source for shard in shards), schema)
+    plan = _plan(schemas, decode_policy or DecodePolicy())
+    return shards, Work(plan, schemas, open_store(workdir, path), options)
+
+
+def united(parts: Iterable[tuple[ShardList, Work]], store: Store) -> tuple[ShardList, Work]:
+    """Put shards that were opened apart together, each source read as it was.
+
+    Raises
+    ------
+    ParameterError
+        They have a source in common, or were opened with what cannot differ within a dataset.
+    """
+    parts = list(parts)
+    works = [work for _, work in parts]
+    policies = {work.plan.policy for work in works}
+    if len(policies) > 1:
+        raise ParameterError(f"datasets that are concatenated need one decode_policy, but have {listed(policies)}")
+    images = {work.plan.images for work in works}
+    if len(images) > 1:
+        raise ParameterError(f"datasets that are concatenated need one images=, but have {listed(sorted(images))}")
+    options = [work.storage_options for work in works if work.storage_options]
+    if any(each != options[0] for each in options):
+        raise ParameterError.because(
+            "datasets that are concatenated need the same storage_options",
+            "one set of options may hold those of several file systems, where their names differ",
+        )
+    schemas: dict[str, InputSchema] = {}
+    for work in works:
+        for source, schema in work.schemas.items():
+            if source in schemas:
+                raise ParameterError.because(
+                    f"two of the datasets have a source named {source!r}",
+                    'name them: ic.concat({"cc12m": first, "relaion": second})',
+                )
+            schemas[source] = schema
+    shards = ShardList([shard for each, _ in parts for shard in each])
+    return shards, Work(_plan(schemas, policies.pop()), schemas, store, options[0] if options else None)
+
+
+def _plan(schemas: Mapping[str, InputSchema], policy: DecodePolicy) -> Plan:
+    """The plan without steps: the columns of all sources, each of the type that takes what any of them has."""
+    kinds: dict[str, list[pa.DataType]] = {name: [pa.string()] for name in IDENTITY}
+    for schema in schemas.values():
+        for name, kind in schema.fields.items():
+            kinds.setdefault(name, []).append(kind)
+    if JSON_EXTRA in kinds:
+        kinds[JSON_EXTRA] = kinds.pop(JSON_EXTRA)  # always the last
+    inputs = pa.schema([pa.field(name, common_type(set(each))) for name, each in kinds.items()])
+    readings = {source: _reading(schema) for source, schema in schemas.items()}
+    first = next(iter(readings.values()))
+    fingerprint = digest(first if all(each == first for each in readings.values()) else readings)
+    return Plan(inputs, fingerprint, policy, images=next(iter(schemas.values())).images)
+
+
+def _reading(schema: InputSchema) -> list[object]:
+    """What decides the values of a column beside its name and type."""
+    return [schema.metadata, schema.id_col, schema.images, schema.parquet_captions, schema.json_captions]

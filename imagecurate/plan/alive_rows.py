@@ -1,0 +1,123 @@
+"""What a dataset stage works with: the rows that reach it, shard by shard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from imagecurate.columns import SAMPLE_ID
+from imagecurate.plan.execute import in_order
+from imagecurate.plan.shard_pass import ShardPass
+from imagecurate.plan.shard_state import Work
+from imagecurate.shards import Shard
+from imagecurate.store import POSITION
+
+__all__ = ["AliveRows"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class AliveRows:
+    """The rows that reach a dataset stage, shard by shard, and ways to work on them with and without a cluster.
+
+    Iterate over it, as often as needed, for the columns that the stage reads, ``sample_id`` among them; it reads one
+    shard at a time.  Small and picklable: a task may take it along, and read on the worker.
+
+    Attributes
+    ----------
+    reads : tuple of str
+        The columns that the stage reads.
+    folder : Path
+        A folder of the stage's own, in the store: what it writes there, atomically, outlasts a kill.
+    """
+
+    work: Work
+    shards: Sequence[Shard]
+    reads: tuple[str, ...]
+    folder: Path
+
+    def __len__(self) -> int:
+        """Number of shards."""
+        return len(self.shards)
+
+    def __getitem__(self, number: int) -> Mapping[str, pa.Array]:
+        """Columns of the rows of one shard."""
+        return self.columns(number, (SAMPLE_ID, *self.reads))
+
+    def __iter__(self) -> Iterator[Mapping[str, pa.Array]]:
+        return (self[number] for number in range(len(self)))
+
+    def columns(self, number: int, names: Iterable[str]) -> dict[str, pa.Array]:
+        """Some columns of the rows of one shard; none of others is read."""
+        return _read(self.work, self.shards[number], tuple(names))
+
+    def map(self, task: Callable[[dict[str, pa.Array]], Result], names: Iterable[str]) -> Iterator[Result]:
+        """Call ``task`` with some columns of each shard, several shards at a time, and give the results in order.
+
+        With a Dask client connected it runs on the workers, and must be picklable, as must its result.
+        """
+        return in_order(_OfShard(self.work, tuple(names), task), self.shards)
+
+    def run(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Call ``task`` for each item in the same way."""
+        return in_order(task, items)
+
+    def sample_ids(self) -> SampleIds:
+        """The ids of all rows by their number, counted over all shards: 8 bytes a row."""
+        positions = list(self.map(_positions, (POSITION,)))
+        return SampleIds(self.shards, positions)
+
+
+class SampleIds:
+    """Sample ids by the number of a row.
+
+    Attributes
+    ----------
+    starts : array of int64
+        Rows in front of each shard, and all in the end.
+    """
+
+    def __init__(self, shards: Sequence[Shard], positions: Sequence[np.ndarray]) -> None:
+        self._shards = shards
+        self._positions = np.concatenate([np.zeros(0, np.int64), *positions])
+        self.starts = np.cumsum([0, *map(len, positions)])
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def of(self, rows: np.ndarray) -> list[str | None]:
+        """Ids of some rows; None where a number is negative."""
+        owners = np.searchsorted(self.starts, rows, side="right") - 1
+        return [
+            None if row < 0 else f"{self._shards[owner].source}/{self._shards[owner].name}#{self._positions[row]}"
+            for row, owner in zip(rows.tolist(), owners.tolist(), strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class _OfShard:
+    """Reads columns of a shard and hands them to a task."""
+
+    work: Work
+    names: tuple[str, ...]
+    task: Callable[[dict[str, pa.Array]], Any]
+
+    def __call__(self, shard: Shard) -> Any:
+        return self.task(_read(self.work, shard, self.names))
+
+
+def _read(work: Work, shard: Shard, names: tuple[str, ...]) -> dict[str, pa.Array]:
+    with ShardPass(work, shard, work.plan.needed((), everything=True)) as shard_pass:
+        return shard_pass.columns(names, shard_pass.run().survivors)
+
+
+def _positions(columns: dict[str, pa.Array]) -> np.ndarray:
+    positions: np.ndarray = columns[POSITION].to_numpy()
+    return positions

@@ -1,0 +1,48 @@
+"""From the row that each row duplicates to the columns that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from imagecurate.columns import DUPLICATE_OF
+from imagecurate.plan.alive_rows import SampleIds
+
+__all__ = ["star_columns", "star_types"]
+
+_GROUP = "_duplicate_group"
+
+
+def star_types(level: str) -> dict[str, pa.DataType]:
+    """Columns of a level: the sample that a row duplicates, and the group, which is called like its kept sample."""
+    return {level + DUPLICATE_OF: pa.string(), level + _GROUP: pa.string()}
+
+
+def star_columns(
+    level: str, keeper: NDArray[np.int64], ids: SampleIds, more: Mapping[str, NDArray[Any]] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Give the columns of each shard.
+
+    Parameters
+    ----------
+    level : str
+    keeper : array of shape (n,), int64
+        The row that each row duplicates; -1 where it is kept.
+    ids : SampleIds
+    more : mapping of str to array of shape (n,), optional
+        Further columns.
+    """
+    is_centre = np.zeros(len(keeper), np.bool_)
+    is_centre[keeper[keeper >= 0]] = True
+    centre = np.where(is_centre, np.arange(len(keeper)), keeper)
+    for start, end in zip(ids.starts[:-1].tolist(), ids.starts[1:].tolist(), strict=True):
+        here = slice(start, end)
+        yield {
+            level + DUPLICATE_OF: pa.array(ids.of(keeper[here]), pa.string()),
+            level + _GROUP: pa.array(ids.of(centre[here]), pa.string()),
+            **{name: values[here] for name, values in (more or {}).items()},
+        }

@@ -1,0 +1,254 @@
+"""The files of a table: found, known again, and opened, wherever they lie."""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import pyarrow as pa
+from braceexpand import braceexpand
+
+from imagecurate.errors import ImageCurateError, ParameterError, ShardError, listed
+from imagecurate.shards.listing import File, Folder, Place, place_of
+from imagecurate.shards.remote import StorageOptions, local_path
+from imagecurate.shards.sources import ByteSource, LocalSource, RangeSource
+
+__all__ = ["TableFile", "TablePath", "find_parquets", "named_file", "open_stream", "readable"]
+
+#: A folder, file, glob or brace pattern, or several of them.
+TablePath: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+_PARQUET = ".parquet"
+
+
+#: What pyarrow and NumPy raise for bytes that are no good file, and file systems for bytes that cannot be had.
+_DAMAGE = (pa.ArrowException, OSError, ValueError, EOFError, MemoryError)
+
+
+class TableFile(NamedTuple):
+    """A file of a table.
+
+    Attributes
+    ----------
+    url : str
+        Where it lies.
+    name : str
+        Its path below the folder that all files of the table share: what it is known by.
+    size : int
+        Bytes.
+    stamp : str
+        Version: modification time or etag.
+    """
+
+    url: str
+    name: str
+    size: int
+    stamp: str
+
+
+def find_parquets(path: TablePath, storage_options: StorageOptions = None) -> tuple[TableFile, ...]:
+    """Find the parquet files of a table.
+
+    Parameters
+    ----------
+    path : str, path-like, or iterable of these
+        A folder (its ``*.parquet``; where it has none, those of all folders below), a file, a glob or brace pattern,
+        or several of them; local or any URL that fsspec knows.
+    storage_options : mapping, optional
+        For fsspec.
+
+    Returns
+    -------
+    tuple of TableFile
+        In the order given; what one folder or glob pattern finds is sorted.  A file named twice counts once.
+
+    Raises
+    ------
+    ParameterError
+        No path, unbalanced braces, an unknown protocol.
+    ShardError
+        Nothing was found, or a file that was named does not exist.
+    """
+    places: dict[str, Place] = {}
+    found: dict[str, File] = {}
+    for text in _texts(path):
+        for pattern in _expanded(text):
+            host = "/".join(pattern.split("/")[:3]) if "://" in pattern else ""
+            if host not in places:
+                places[host] = place_of(pattern, storage_options)
+            place = places[host]
+            for one, file in _meant(place, pattern, text).items():
+                found.setdefault(place.url(one), file)
+    urls = {url: url.split("?")[0] if "://" in url else url for url in found}  # a query may hold a password
+    folders = [url.split("/")[:-1] for url in urls.values()]
+    depth = next(
+        (depth for depth, level in enumerate(zip(*folders, strict=False)) if len(set(level)) > 1),
+        min(map(len, folders)),
+    )
+    return tuple(TableFile(url, "/".join(urls[url].split("/")[depth:]), *file) for url, file in found.items())
+
+
+def named_file(path: str, storage_options: StorageOptions = None) -> TableFile:
+    """Look up one file by its name.
+
+    Raises
+    ------
+    ShardError
+        There is none.
+    """
+    place = place_of(path, storage_options)
+    normal = place.normal(path)
+    file = place.look_up([normal]).get(normal)
+    if file is None:
+        raise ShardError.because(f"no file {path!r}", "check the path")
+    name = normal.split("?")[0] if "://" in path else normal
+    return TableFile(place.url(normal), name.rpartition("/")[2], *file)
+
+
+@contextmanager
+def readable(file: TableFile) -> Iterator[None]:
+    """Name the file in what goes wrong with its bytes.
+
+    Raises
+    ------
+    ShardError
+        The bytes are damaged.
+    """
+    try:
+        yield
+    except ImageCurateError:
+        raise
+    except _DAMAGE as error:
+        raise ShardError.because(
+            f"{file.url!r} cannot be read: {error}", "see that it is whole and can be reached"
+        ) from error
+
+
+def open_stream(file: TableFile, storage_options: StorageOptions = None) -> io.RawIOBase:
+    """Open a file for reading at any place.
+
+    Raises
+    ------
+    ShardError
+        A local file is gone, or not the one that was found.
+    """
+    path = local_path(file.url)
+    if path is None:
+        return _Stream(RangeSource(file.url, file.size, storage_options))
+    try:
+        source = LocalSource(path)
+    except OSError as error:
+        raise ShardError.because(f"{path!r} was found and cannot be opened: {error.strerror}") from error
+    if (source.size, source.stamp) != (file.size, file.stamp):
+        source.close()
+        raise ShardError.because(f"{path!r} changed after it was found", "open the table again")
+    return _Stream(source)
+
+
+class _Stream(io.RawIOBase):
+    """Random access to a source of bytes as a Python file."""
+
+    def __init__(self, source: ByteSource) -> None:
+        self._source = source
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._source.size}[whence]
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = self._source.read(self._at, self._source.size if size is None or size < 0 else size)
+        self._at += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._source.close()
+        super().close()
+
+
+def _texts(path: Any) -> list[str]:
+    paths = [path] if isinstance(path, str | os.PathLike) else path
+    if not isinstance(paths, Iterable) or hasattr(paths, "columns"):
+        raise ParameterError.because(
+            f"expected a path or several, found {type(path).__name__}", "write the table as parquet and give its path"
+        )
+    texts = [os.fspath(one) if isinstance(one, os.PathLike) else one for one in paths]
+    for text in texts:
+        if not isinstance(text, str) or not text:
+            raise ParameterError(f"expected a path or URL, not {text!r}")
+    if not texts:
+        raise ParameterError.because(
+            "expected at least one path, found an empty list", "name a folder of .parquet files"
+        )
+    return texts
+
+
+def _expanded(text: str) -> list[str]:
+    """Give what the braces in a path stand for; a local file may really be called so."""
+    path = local_path(text)
+    if "{" not in text or (path is not None and Path(path).expanduser().exists()):
+        return [text]
+    try:
+        return list(braceexpand(text, escape=False))
+    except ValueError:
+        raise ParameterError.because(
+            f"the braces in {text!r} do not match", "as in 'metadata/{0000..0127}.parquet'"
+        ) from None
+
+
+def _meant(place: Place, pattern: str, text: str) -> dict[str, File]:
+    path = place.normal(pattern)
+    if place.wildcard.search(path) and not place.is_literal(path):
+        parent, name = (path, "*") if path.endswith("/**") else path.rsplit("/", 1)
+        folders = place.matching(parent) if place.wildcard.search(parent) else {parent: place.listing(parent)}
+        found = _parquets(folders, name) or _parquets(place.matching(path), "*")
+        where = f"matches {text!r}"
+    elif (place.can_list or _PARQUET not in path) and place.is_folder(path):
+        found = _parquets({path: place.listing(path)}, "*") or _parquets(place.tree(path), "*")
+        where = f"in folder {text!r} or below it"
+    else:
+        found = place.look_up([path])
+        where = f"at {text!r}"
+    if not found:
+        raise ShardError.because(f"no {_PARQUET} file {where}", _hint(place, path))
+    return found
+
+
+def _parquets(folders: Mapping[str, Folder], name: str) -> dict[str, File]:
+    matches = re.compile(fnmatch.translate(name)).match
+    found = {
+        f"{parent}/{file}": folder.files[file]
+        for parent, folder in folders.items()
+        for file in folder.files
+        if file.endswith(_PARQUET) and matches(file)
+    }
+    return dict(sorted(found.items()))
+
+
+def _hint(place: Place, path: str) -> str:
+    folder = path.rpartition("/")[0]
+    if place.can_list and not place.wildcard.search(folder):
+        there = [name for name in place.listing(folder).files if name.endswith(_PARQUET)]
+        if there:
+            return f"in {folder!r} there is: {listed(sorted(there), 5)}"
+    return f"name a folder, a file or a pattern of {_PARQUET} files"

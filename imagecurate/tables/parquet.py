@@ -1,0 +1,64 @@
+"""Reading parquet files by footer, row group and column."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imagecurate.shards.remote import StorageOptions, local_path
+from imagecurate.tables.files import TableFile, open_stream, readable
+
+__all__ = ["open_parquet", "pieces"]
+
+#: Bytes and rows of a piece of a row group.
+PIECE_BYTES = 8 << 20
+MOST_PIECE_ROWS = 64 << 10
+
+
+@contextmanager
+def open_parquet(
+    file: TableFile, storage_options: StorageOptions = None, footer: pq.FileMetaData | None = None
+) -> Iterator[pq.ParquetFile]:
+    """Open a parquet, of which only the ranges that are read are fetched; the footer not where it is given.
+
+    Raises
+    ------
+    ShardError
+        It is damaged, here or where it is read, or not the file that was found.
+    """
+    with open_stream(file, storage_options) as stream, readable(file):
+        # Buffered ahead, the columns of a row group are a request or two instead of one each.
+        ahead = local_path(file.url) is None
+        with pq.ParquetFile(pa.PythonFile(stream, mode="r"), metadata=footer, pre_buffer=ahead) as parquet:
+            yield parquet
+
+
+def pieces(
+    parquet: pq.ParquetFile, columns: Collection[str], groups: Iterable[int] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Read those of some columns that a parquet has, piece by piece, in the order of its rows.
+
+    Parameters
+    ----------
+    parquet : pyarrow.parquet.ParquetFile
+    columns : collection of str
+    groups : iterable of int, optional
+        Row groups; all by default.
+
+    Notes
+    -----
+    Memory is the compressed columns of one row group and a piece of `PIECE_BYTES`, or somewhat more where the
+    file's encodings are small beside what they stand for.
+    """
+    names = [name for name in parquet.schema_arrow.names if name in columns]
+    footer = parquet.metadata
+    paths = [footer.schema.column(place).path for place in range(footer.num_columns)]
+    places = [place for place, path in enumerate(paths) if path in columns or path.partition(".")[0] in columns]
+    for number in range(footer.num_row_groups) if groups is None else groups:
+        group = footer.row_group(number)
+        size = sum(group.column(place).total_uncompressed_size for place in places)
+        rows = max(1, min(MOST_PIECE_ROWS, PIECE_BYTES * group.num_rows // max(size, 1)))
+        yield from parquet.iter_batches(rows, row_groups=[number], columns=names)
