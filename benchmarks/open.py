@@ -2,10 +2,11 @@
 
 The input is local tars of a few kilobytes a sample (image, caption, JSON) with a parquet beside each, all in the page
 cache.  Every measurement is a process of its own that imports first: the time is without imports, the peak memory is
-with them.  The processes take turns; medians of the rounds are shown.  Ours uses as many threads as there are
+with them.  The processes take turns, and the best of the rounds is shown, which other work on the machine disturbed
+least.  Ours uses as many threads as there are
 processors, the loops use one.  "Again" has the index in the store, as every look but the first has.
 
-    python -m benchmarks open [--shards 10000] [--samples 10] [--rounds 3] [--quick] [--folder /scratch]
+    python -m benchmarks open [--sizes 10000x10 1000x100 100x1000] [--rounds 2] [--quick] [--folder /scratch]
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import os
 import platform
 import resource
 import shutil
-import statistics
 import sys
 import tarfile
 import tempfile
@@ -30,6 +30,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+#: Shards, and samples of each.
+SIZES = ["10000x10", "1000x100", "100x1000"]
 #: Bytes of each image; what no loop here looks into.
 IMAGE_BYTES = 3000
 MINIMUM = 0.5
@@ -38,27 +40,33 @@ Contender = Callable[[Path, Path], tuple[float, int]]
 
 
 def main(arguments: list[str]) -> None:
-    """Make the input, run everything in turn, print figures and ratios."""
+    """Make inputs of several sizes, run everything in turn, print figures and ratios."""
+    from benchmarks.reshard import cpu_name  # what it imports is no memory of the contenders
+
     parser = argparse.ArgumentParser(prog="python -m benchmarks open")
-    parser.add_argument("--shards", type=int, default=10_000)
-    parser.add_argument("--samples", type=int, default=10, help="of each shard")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="1,000 shards, 1 round")
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="SHARDSxSAMPLES", help="of each input")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="the first two sizes, a tenth of the shards, 1 round")
     parser.add_argument("--folder", type=Path, default=None, help="where to work; the system's temporary folder")
     options = parser.parse_args(arguments)
-    shards, rounds = (1000, 1) if options.quick else (options.shards, options.rounds)
-    with tempfile.TemporaryDirectory(dir=options.folder, prefix="open-") as scratch:
-        measure(Path(scratch), shards, options.samples, rounds)
+    sizes = [tuple(map(int, size.split("x"))) for size in options.sizes]
+    if options.quick:
+        sizes, options.rounds = [(-(-shards // 10), samples) for shards, samples in sizes[:2]], 1
+    names = ("imagecurate", "dask", "pyarrow", "pandas", "webdataset")
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    print(f"machine: {len(os.sched_getaffinity(0))} processors, {cpu_name()}; files in the page cache")
+    print(f"versions: Python {platform.python_version()}, {versions}; best of {options.rounds} rounds")
+    for shards, samples in sizes:
+        with tempfile.TemporaryDirectory(dir=options.folder, prefix="open-") as scratch:
+            measure(Path(scratch), shards, samples, options.rounds)
 
 
 def measure(scratch: Path, shards: int, samples: int, rounds: int) -> None:
     """Run the contenders in turn, each in a fresh process, and print."""
-    from benchmarks.reshard import cpu_name  # what it imports is no memory of the contenders
-
     source, work = scratch / "in", scratch / "work"
     source.mkdir()
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-        sizes = list(pool.map(partial(write_shard, source, samples), range(shards), chunksize=100))
+        sizes = list(pool.map(partial(write_shard, source, samples), range(shards), chunksize=-(-shards // 20)))
     seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     memory: dict[str, list[int]] = {name: [] for name in CONTENDERS}
     for _ in range(rounds):
@@ -71,23 +79,16 @@ def measure(scratch: Path, shards: int, samples: int, rounds: int) -> None:
             seconds[name].append(took)
             memory[name].append(peak)
 
-    names = ("imagecurate", "dask", "pyarrow", "pandas", "webdataset")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
-    print(f"input: {shards:,} shards, {shards * samples:,} samples, {sum(sizes) / 1e6:,.0f} MB, a parquet beside each")
-    print(f"machine: {len(os.sched_getaffinity(0))} processors, {cpu_name()}; files in the page cache")
-    print(f"versions: Python {platform.python_version()}, {versions}; {rounds} rounds, medians")
-    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    print(f"\n{shards:,} shards of {samples:,} samples, {sum(sizes) / 1e6:,.0f} MB, a parquet beside each")
+    best = {name: min(each) for name, each in seconds.items()}
+    listing = best["tarfile: every member's name"]
     for name, each in seconds.items():
-        spread = f"({min(each):.2f} to {max(each):.2f})"
-        print(f"{name:<42} {medians[name]:8.2f} s  {spread:<18} {statistics.median(memory[name]) / 1e6:7,.0f} MB")
-    listing = medians["tarfile: every member's name"]
-    for name in (name for name in CONTENDERS if name.startswith("imagecurate")):
-        print(f"ratio of tarfile to {name.partition(': ')[2]}: {listing / medians[name]:.1f}")
-    print(
-        f"ratio of webdataset to open, len: {medians['webdataset: every key'] / medians['imagecurate: open, len']:.1f}"
-    )
-    again = medians["imagecurate: open, filter, counts, again"]
-    print(f"ratio of pandas to open, filter, counts, again: {medians['pandas: every score, filter'] / again:.1f}")
+        ratio = f"{listing / best[name]:6.1f} x tarfile" if name.startswith("imagecurate") else ""
+        spread = f"(to {max(each):.2f})" if rounds > 1 else ""
+        print(f"{name:<42} {best[name]:7.2f} s {spread:<11} {min(memory[name]) / 1e6:5,.0f} MB {ratio}".rstrip())
+    counted, filtered = best["imagecurate: open, len"], best["imagecurate: open, filter, counts, again"]
+    print(f"ratio of webdataset to open, len: {best['webdataset: every key'] / counted:.1f}")
+    print(f"ratio of pandas to open, filter, counts, again: {best['pandas: every score, filter'] / filtered:.1f}")
 
 
 def expected(name: str, shards: int, samples: int) -> int:

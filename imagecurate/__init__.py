@@ -25,15 +25,21 @@ _MODULES = {
     "imagecurate.plan.stage": ("ColumnStage", "DatasetStage", "ImageStage", "Stage"),
     "imagecurate.stages": (
         "AestheticClassifier",
+        "Deduplicate",
         "EmbeddingWarning",
         "ExactDeduplicator",
         "ImageClassifier",
         "ImageDigest",
         "ImageEmbedder",
+        "LeakageFinder",
         "NsfwClassifier",
+        "PerceptualDeduplicator",
+        "PerceptualHash",
         "PixelDigest",
+        "SemanticDeduplicator",
         "ThumbnailEmbedder",
         "TimmImageEmbedder",
+        "find_leakage",
     ),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

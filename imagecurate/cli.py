@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from imagecurate._version import __version__
-from imagecurate.errors import ImageCurateError, ShardError
+from imagecurate.errors import ImageCurateError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +107,8 @@ def check(
     """
 
     def work() -> None:
-        dataset = _opened(paths, id_col=id_col, metadata=metadata, images=images, workdir=workdir)
+        with _differences_unlogged():
+            dataset = _opened(paths, id_col=id_col, metadata=metadata, images=images, workdir=workdir)
         table = dataset.check(digests=digests)
         if as_json:
             _print_json(table)
@@ -143,14 +145,15 @@ def _run(file: Path, quiet: bool) -> None:
     from imagecurate.shards.remote import read_whole
 
     pipeline = Pipeline.from_yaml(file)
-    dataset, summary = pipeline.run(progress=False if quiet else None)
     if quiet:
+        pipeline.run(progress=False)
         return
+    with _differences_unlogged():
+        dataset, summary = pipeline.run()
     record = json.loads(read_whole(f"{pipeline.output.rstrip('/')}/run.json", pipeline.storage_options))
     lines = []
-    if dataset.last_run is not None:
-        computed = ", ".join(f"{stage} {rows:,}" for stage, rows in dataset.last_run.computed.items()) or "nothing"
-        lines.append(f"decoded {dataset.last_run.decoded:,} images; computed {computed}")
+    computed = ", ".join(f"{stage} {rows:,}" for stage, rows in dataset.all_runs.computed.items()) or "nothing"
+    lines.append(f"decoded {dataset.all_runs.decoded:,} images; computed {computed}")
     sources = record["inputs"]["sources"]
     for name, each in sources.items() if len(sources) > 1 else ():
         share = each["kept"] / max(each["samples"], 1)
@@ -162,6 +165,18 @@ def _run(file: Path, quiet: bool) -> None:
     console.print(_table(record))
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _differences_unlogged() -> Iterator[None]:
+    """Keep what differs between files out of the log: it is printed among the results."""
+    from imagecurate.dataset.opening import DIFFERENCES
+
+    DIFFERENCES.disabled = True
+    try:
+        yield
+    finally:
+        DIFFERENCES.disabled = False
 
 
 def _noticed(record: dict[str, Any]) -> list[tuple[str, int]]:
@@ -196,17 +211,9 @@ def _opened(paths: list[str], **options: Any) -> ImageTextPairDataset:
     for source, path in named:
         sources.setdefault(source or "default", []).append(path)
     unnamed = [path for source, path in named if not source]
-    try:
-        if len(unnamed) == len(paths):
-            return read_webdataset(unnamed if len(paths) > 1 else unnamed[0], **options)
-        return read_webdataset(sources, **options)
-    except ImageCurateError:
-        raise
-    except Exception as error:
-        # no permission, no credentials; errors of remote file systems need not be of the operating system
-        if not (isinstance(error, OSError) or any("://" in path for path in paths)):
-            raise
-        raise ShardError(f"{', '.join(paths)} cannot be opened: {error}") from error
+    if len(unnamed) == len(paths):
+        return read_webdataset(unnamed if len(paths) > 1 else unnamed[0], **options)
+    return read_webdataset(sources, **options)
 
 
 def _source_and_path(text: str) -> tuple[str, str]:

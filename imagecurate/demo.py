@@ -48,6 +48,7 @@ stages:
   - Filter: {{expr: caption is not null, name: caption}}
   - ThumbnailEmbedder            # needs no weights; a real run would use TimmImageEmbedder
   - Filter: {{expr: "min(width, height) >= 128", name: size}}
+  - Deduplicate: {{keep_by: image_width}}
   - WithColumn: {{name: megapixels, expr: "image_width * image_height / 1e6"}}
 export: {{samples_per_shard: 20}}
 """

@@ -246,27 +246,6 @@ def legacy_nemo_shard(folder: Path | str, number: int = 0, count: int = 8, integ
     return write_shard(Path(folder) / f"{number:05d}.tar", made, rows)
 
 
-def datacomp_shard(folder: Path | str, number: int = 0, count: int = 8) -> Path:
-    """Write a shard as DataComp's downloader does: only the ``uid`` is in it, scores lie in ``metadata/`` elsewhere.
-
-    ``folder/shards/NNNNNNNN.tar`` and ``folder/metadata/NNNN.parquet`` with ``uid`` and CLIP scores; the two are in
-    different orders.
-    """
-    folder = Path(folder)
-    made: list[Sample] = []
-    rows: list[dict[str, Any]] = []
-    for position in range(count):
-        key = f"{number:08d}{position:04d}"
-        uid = hashlib.md5(key.encode()).hexdigest()
-        text = f"an image of object {position}"
-        made.append((key, {"jpg": picture(1000 * number + position), "txt": text, "json": {"uid": uid, "key": key}}))
-        rows.append({"uid": uid, "text": text, "clip_l14_similarity_score": position / count, "original_width": 640})
-    (folder / "metadata").mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows[::-1]), folder / "metadata" / f"{number:04d}.parquet")
-    metadata = [{"uid": fields["json"]["uid"], "key": key} for key, fields in made]  # type: ignore[call-overload,index]
-    return write_shard(folder / "shards" / f"{number:08d}.tar", made, metadata)
-
-
 def datacomp_pool(folder: Path | str, shards: int = 2, count: int = 8, failed: Iterable[int] = ()) -> pa.Table:
     """Write a pool as DataComp publishes and its ``download_upstream.py`` downloads it; gives its metadata.
 

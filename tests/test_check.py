@@ -16,7 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from distributed import Client, LocalCluster
-from making import careless_shard, img2dataset_shard, picture, samples, write_folder, write_shard, write_tar
+from making import (
+    careless_shard,
+    datacomp_reshard,
+    img2dataset_shard,
+    picture,
+    samples,
+    write_folder,
+    write_shard,
+    write_tar,
+)
 from opening import opened
 from s3 import BUCKET, Requests, upload
 
@@ -269,6 +278,33 @@ def test_compressed_shards(tmp_path: Path) -> None:
     assert table["shard"].tolist() == ["00000.tar.gz"]
     assert table["notes"][0].startswith("compressed: read slowly; ")
     assert table["notes"][0].endswith("; 1 of 4 downloads failed")
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_a_compressed_shard_that_is_called_tar(tmp_path: Path, compression: str) -> None:
+    """The first bytes tell, not the name; also where the index is in the store already."""
+    tar = write_shard(tmp_path / "data" / "0.tar", samples(2))
+    packed = pa.Codec(compression).compress(tar.read_bytes(), asbytes=True)
+    tar.write_bytes(packed)
+    write_shard(tmp_path / "data" / "1.tar", samples(2, first=2))
+    for _ in range(2):
+        assert checked(tmp_path / "data")["notes"].tolist() == ["compressed: read slowly", ""]
+
+
+def test_a_parquet_without_rows(folder: Path) -> None:
+    """A note: nothing in it contradicts the tar."""
+    pq.write_table(pq.read_table(folder / "00001.parquet").slice(0, 0), folder / "00001.parquet")
+    table = checked(folder)
+    assert problems(table) == {}
+    assert "the parquet has no rows" in table["notes"][1]
+
+
+def test_statistics_of_the_resharder(tmp_path: Path) -> None:
+    """DataComp's has one number."""
+    tar = datacomp_reshard(tmp_path / "data", ["0" * 31 + "1", "0" * 31 + "2"])
+    assert checked(tmp_path / "data")[["notes", "problems"]].values.tolist() == [["", ""]]
+    tar.with_name("00000000_stats.json").write_text('{"successes": 3}')
+    assert problems(checked(tmp_path / "data")) == {"00000000": "00000000_stats.json counts 3 successes, but 2 samples"}
 
 
 def test_an_object_store_and_a_cluster(

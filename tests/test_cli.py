@@ -281,3 +281,28 @@ def test_help_and_version() -> None:
         ("check", "2 wrong usage"),
     ):
         assert says in run(command, "--help").stdout
+
+
+def test_differences_are_told_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """On stdout, among what was found out; with ``--quiet`` in the log."""
+    write_shard(folder / "data" / "00001.tar", samples(1, first=1), [{"key": "000000001", "n": 1}])
+    write_shard(folder / "data" / "00002.tar", samples(1, first=2), [{"key": "000000002", "n": "two"}])
+    told = "column 'n': int64 in 1 of 2 parquets, string in 00002.parquet; read as string"
+    for command in (("check", "data"), ("check", "data", "--json"), ("run", "curate.yaml")):
+        done = run(*command)
+        assert done.stdout.count(told) == 1
+        assert told not in done.stderr + caplog.text
+    run("run", "curate.yaml", "--quiet")
+    assert caplog.text.count(told) == 1
+
+
+def test_a_run_of_what_may_not_be_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sentence with the line, no traceback."""
+
+    def refused(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    done = run("run", "curate.yaml")
+    assert done.exit_code == 1
+    assert re.match(r"imagecurate: curate.yaml:1: data cannot be opened: .*Permission denied", done.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,24 @@ def test_what_cannot_be_concatenated(folder: Path, tmp_path: Path) -> None:
         ic.concat({"a/b": ds})
     with pytest.raises(ParameterError, match="expects datasets"):
         ic.concat([folder])  # type: ignore[list-item]
+    with pytest.raises(ParameterError, match=r"a source needs a name .*, not 1"):
+        ic.concat({1: ds})  # type: ignore[dict-item]
+    with pytest.raises(
+        ParameterError, match="expects several datasets, but got ImageTextPairDataset\n\nHint: give them"
+    ):
+        ic.concat(ds)  # type: ignore[arg-type]
+
+
+def test_types_that_differ_between_datasets_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In the log when they are put together, and wherever differences are told; a column that one lacks is none."""
+    write_shard(tmp_path / "a" / "0.tar", samples(2), [{"key": key, "n": 1, "mine": 1} for key, _ in samples(2)])
+    write_shard(tmp_path / "b" / "0.tar", samples(2), [{"key": key, "n": "one"} for key, _ in samples(2)])
+    a, b = (opened(tmp_path / name, metadata="parquet") for name in "ab")
+    assert caplog.text == ""
+    ds = ic.concat({"a": a, "b": b})
+    sentence = "column 'n': int64 in a, string in b; read as string"
+    assert [record.message for record in caplog.records] == [sentence]
+    assert ds.check().attrs["notes"][0] == sentence
+    ds.to_webdataset(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["inputs"]["differences"] == [sentence]
+    assert [record.message for record in caplog.records].count(sentence) == 1

@@ -9,12 +9,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from making import write_folder
+from making import write_folder, write_shard
 from opening import opened, statuses
 from toys import Brightness
 
 import imagecurate as ic
 from imagecurate.errors import ColumnExistsError, ColumnNotFoundError, ParameterError, ShardError
+from imagecurate.plan.plan import Plan
 
 
 def scores(path: Path, keys: list[str], **columns: list[object]) -> Path:
@@ -157,13 +158,14 @@ input: {folder}
 output: {tmp_path / "out"}
 workdir: {tmp_path / "work"}
 stages:
-  - Join: {{path: {table}, "on": key, right_on: id, columns: {{similarity: clip_score}}}}
-  - Exclude: {{path: {tmp_path / "leaked.txt"}, "on": key, name: leaked}}
+  - Join: {{path: {table}, on: key, right_on: id, columns: {{similarity: clip_score}}, name: clip}}
+  - Exclude: {{path: {tmp_path / "leaked.txt"}, on: key, name: leaked}}
   - Filter: {{expr: clip_score >= 0.3, name: similarity}}
 """)
     dataset, summary = ic.Pipeline.from_yaml(file).run(progress=False)
     assert summary.samples == 4
     assert dataset.counts().dropped.tolist() == [0, 0, 1, 3]
+    assert dataset.counts().step.tolist() == ["shards", "clip", "leaked", "similarity"]
     file.write_text(file.read_text().replace("leaked.txt", "lost.txt"))
     with pytest.raises(ShardError, match=r"curate.yaml:7: .*lost.txt"):
         ic.Pipeline.from_yaml(file).dataset()
@@ -196,3 +198,103 @@ def test_join_of_nothing_is_told(folder: Path, tmp_path: Path, caplog: pytest.Lo
     table = scores(tmp_path / "scores.parquet", ["a"], similarity=[1.0])
     opened(folder).join(table, on="key", right_on="id").counts()
     assert "join on key: no sample has the id of a row" in caplog.text
+
+
+def test_joins_have_names(folder: Path, tmp_path: Path) -> None:
+    """Of one's own, or numbered; they are told apart in the waterfall."""
+    table = scores(tmp_path / "scores.parquet", ["000000001"], a=[1], b=[2], c=[3])
+    ds = opened(folder).join(table, "key", ["a"], right_on="id").join(table, "key", ["b"], right_on="id")
+    ds = ds.join(table, "key", ["c"], right_on="id", name="quality")
+    counts = ds.counts().set_index("step").unmatched
+    assert counts.to_dict() == {"shards": 0, "join on key": 7, "join on key (2)": 7, "quality": 7}
+    with pytest.raises(ParameterError, match="there is a join named 'quality' already"):
+        ds.filter("a > 0", name="quality")
+    for wrong in (5, ""):
+        with pytest.raises(ParameterError, match="a step is named by a text, not by"):
+            ds.exclude(["x"], "key", name=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("column", ["image_width", "image_error", "image_is_truncated", "image_mode"])
+def test_columns_of_our_own_cannot_be_brought(folder: Path, tmp_path: Path, column: str) -> None:
+    """A join or an expression under such a name would hide what decoding finds, failures among it."""
+    table = scores(tmp_path / "scores.parquet", ["000000001"], **{column: ["x"]})
+    ds = opened(folder)
+    with pytest.raises(ParameterError, match=f"join cannot write a column named '{column}'.*\n\nHint: .*rename it by"):
+        ds.join(table, "key", right_on="id")
+    renamed = ds.join(table, "key", {column: "theirs"}, right_on="id").filter("image_width > 0")
+    assert renamed.counts().failed.sum() == 0
+    with pytest.raises(ParameterError, match=f"with_column cannot write a column named '{column}'"):
+        ds.with_column(column, "1")
+
+
+def test_the_hint_names_the_column_of_the_file(folder: Path, tmp_path: Path) -> None:
+    """So that what it says can be typed."""
+    table = scores(tmp_path / "scores.parquet", ["000000001"], s=[1])
+    with pytest.raises(ColumnExistsError, match=r"columns=\{'s': 'another_name'\}"):
+        opened(folder).join(table, "key", {"s": "width"}, right_on="id")
+
+
+def test_arguments_that_cannot_be_meant(folder: Path, tmp_path: Path) -> None:
+    """They are told before a file is looked for."""
+    ds = opened(folder)
+    for wrong in (None, [], 5, [None]):
+        with pytest.raises(ParameterError, match="join expects the name of a column, or a list of them, in on"):
+            ds.join(tmp_path / "gone.parquet", wrong)  # type: ignore[arg-type]
+    for wrong in (None, ["key"], 5):
+        for method in (ds.exclude, ds.include):
+            with pytest.raises(ParameterError, match="a list of ids expects the name of one column in on, but got"):
+                method(["a"], wrong)  # type: ignore[arg-type]
+
+
+def test_unmatched_counts_rows_that_came_sound(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither what a filter dropped nor what failed before was looked for, or missed."""
+    write_shard(folder / "00002.tar", [("8", {"txt": "no image"}), ("9", {"jpg": b"<html>"})])
+    table = scores(tmp_path / "scores.parquet", ["a"], similarity=[1.0])
+    ds = opened(folder).filter("image_width >= 64", name="wide")
+    came = int(ds.counts().left.iloc[-1])
+    assert 0 < came < 8
+    assert "no sample has the id" not in caplog.text
+    joined = ds.join(table, on="key", right_on="id")
+    assert joined.counts().set_index("step").unmatched["join on key"] == came
+    assert "join on key: no sample has the id of a row" in caplog.text
+    failed = opened(folder).filter("image_width > 0 or image_width is null").join(table, on="key", right_on="id")
+    assert failed.counts().unmatched.iloc[-1] == 8
+
+
+def test_lists_of_nothing_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As a join is: nothing dropped, or nothing kept, of samples that came there."""
+    ds = opened(folder)
+    ds.exclude(["000000001"], "key").include(["000000002"], "key").exclude(["x"], "key", "third").counts()
+    assert caplog.text.count("no sample is on the list") == 1
+    assert "third: no sample is on the list, so none is dropped" in caplog.text
+    caplog.clear()
+    ds.include(["x"], "key").exclude(["y"], "key").counts()
+    assert caplog.text.count("no sample is on the list") == 1
+    assert "include(key): no sample is on the list, so every one is dropped" in caplog.text
+
+
+def test_a_store_without_credentials(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the store says, as an error of ours."""
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "nobody"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    words = r"cannot be opened: Unable to locate credentials"
+    with pytest.raises(ShardError, match=rf"s3://nowhere/0\.tar {words}"):
+        ic.read_webdataset("s3://nowhere/0.tar", workdir=None)
+    ds = opened(folder)
+    with pytest.raises(ShardError, match=rf"s3://nowhere/meta {words}"):
+        ds.join("s3://nowhere/meta", "key")
+    with pytest.raises(ShardError, match=rf"s3://nowhere/ids\.txt {words}"):
+        ds.exclude("s3://nowhere/ids.txt", "key")
+    pipeline = ic.Pipeline(input="s3://nowhere/data", output=str(tmp_path / "out"), workdir=str(tmp_path / "work"))
+    with pytest.raises(ShardError, match=rf"s3://nowhere/data {words}"):
+        pipeline.run(progress=False)
+
+
+def test_what_decoding_finds_never_replaces_a_column() -> None:
+    """Should one of its names be taken all the same, that is an error and no column is lost."""
+    inputs = pa.schema([("key", pa.string()), ("image_height", pa.int64())])
+    with pytest.raises(ColumnExistsError, match="decoding would overwrite the column 'image_height'"):
+        Plan(inputs, "", ic.DecodePolicy()).with_filter("image_width > 3", None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from making import write_folder
 
@@ -191,3 +193,30 @@ def test_stages_of_packages(folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
         Pipeline(**pipeline, stages=["Odd"]).dataset()
     monkeypatch.undo()
     installed_stages.cache_clear()
+
+
+def test_keys_are_text_that_yaml_takes_for_true_or_false(folder: Path) -> None:
+    """``on`` above all, as the steps are documented; values keep YAML's meaning."""
+    Path("seen.txt").write_text("000000000\n000000001\n")
+    pq.write_table(pa.table({"key": ["000000000"], "off": [0.5], "no": [1]}), "scores.parquet")
+    text = """schema: {yes: int32}
+decode_policy: {accept_truncated: on}
+stages:
+  - Join: {path: scores.parquet, on: key, columns: {off: similarity, no: number}}
+  - Include:
+      path: seen.txt
+      on: key
+  - Exclude: {path: seen.txt, "on": similarity}
+"""
+    pipeline = loaded(HEAD + text)
+    assert pipeline.input_schema == {"yes": "int32"}
+    assert pipeline.decode_policy is not None
+    assert pipeline.decode_policy.accept_truncated is True
+    frame = pipeline.dataset().metadata.compute()
+    assert frame.key.tolist() == ["000000000", "000000001"]
+    assert frame.similarity.tolist()[0] == 0.5
+    assert frame.yes.isna().all()
+    with pytest.raises(ParameterError, match=r"^curate\.yaml:7: Join has no parameter 'off'"):
+        loaded(HEAD + text.replace("on: key, columns", "off: key, columns"))
+    with pytest.raises(ParameterError, match=r"^curate\.yaml:4: not well-formed YAML: the key 'on' stands in line 4"):
+        loaded(HEAD + "schema: {on: int32, on: int64}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from making import img2dataset_shard
+from making import img2dataset_shard, samples, write_shard
 from s3 import BUCKET, Requests, upload
 from toys import Brightness
 
@@ -86,3 +86,21 @@ def test_rows_of_parquet_and_tar_never_meet(remote: tuple[Any, Requests]) -> Non
     with warnings.catch_warnings(), pytest.raises(pd.errors.IndexingError):
         warnings.simplefilter("ignore", UserWarning)  # pandas' own, in front of the error
         read[looked.str.endswith("3")].compute()
+
+
+def test_keys_of_integer_ids_are_those_of_the_tar(s3: tuple[Any, dict[str, Any], Requests], tmp_path: Path) -> None:
+    """7 may be 000000007 there; counts and other columns still come from the parquet."""
+    client, options, requests = s3
+    rows = [{"key": int(key), "score": number} for number, (key, _) in enumerate(samples(3, first=7))]
+    write_shard(tmp_path / "data" / "00000.tar", samples(3, first=7), rows)
+    upload(client, tmp_path / "data", "integers")
+    url = f"s3://{BUCKET}/integers/*.tar"
+    ds = ic.read_webdataset(url, workdir=tmp_path / "work", storage_options=options, metadata="parquet")
+    requests.lines.clear()
+    assert len(ds) == 3
+    assert ds.metadata.score.compute().tolist() == [0, 1, 2]
+    assert tars_fetched(requests) == 0
+    assert ds.metadata.key.compute().tolist() == ["000000007", "000000008", "000000009"]
+    assert tars_fetched(requests) > 0
+    again = ic.read_webdataset(url, workdir=tmp_path / "new", storage_options=options, metadata="parquet")
+    assert again.include(["000000008"], "key").metadata.score.compute().tolist() == [1]

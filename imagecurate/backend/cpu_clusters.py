@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,14 +36,27 @@ def one_blas_thread() -> Iterator[None]:
     with _lock:  # the limit is the process's: the first sets it, the last takes it back
         _users += 1
         if _users == 1:
-            _limit = threadpool_limits(1)
+            _limit = _aside(lambda: threadpool_limits(1))
     try:
         yield
     finally:
         with _lock:
             _users -= 1
             if _users == 0:
-                _limit.restore_original_limits()
+                _aside(_limit.restore_original_limits)
+
+
+def _aside(function: Callable[[], Any]) -> Any:
+    """Call a function in a thread that ends with it.
+
+    threadpoolctl 3.8 lets only the thread that set a limit change it, for as long as that lives; here the first thread
+    to come need not be the last to go.
+    """
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    thread.join()
+    return results[0]
 
 
 def k_means(rows: NDArray[np.float32], n_clusters: int, *, max_iter: int, random_state: int) -> NDArray[np.float32]:
@@ -68,9 +81,13 @@ def k_means(rows: NDArray[np.float32], n_clusters: int, *, max_iter: int, random
 
     if len(rows) <= 4 * n_clusters:  # few enough that copies matter, of which each would want a centroid
         rows = np.unique(rows, axis=0)
+    if len(rows) <= n_clusters:
+        return rows
     model = MiniBatchKMeans(
-        min(n_clusters, len(rows)),
+        n_clusters,
         batch_size=BATCH_ROWS,
+        init_size=4 * n_clusters,  # of scikit-learn's three batches k-means++ alone would take as long as all the steps
+        max_no_improvement=3,
         n_init=1,
         max_iter=max_iter,
         random_state=random_state,

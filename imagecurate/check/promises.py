@@ -45,7 +45,7 @@ class Asked:
 
 
 def compare_with_stats(shard: Shard, found: Found, storage_options: StorageOptions) -> None:
-    """Compare with what img2dataset wrote down when it closed the shard."""
+    """Compare with what img2dataset, or DataComp's resharder, wrote down when it closed the shard."""
     beside = parquet_beside(shard.url)
     if beside is None:  # called like no shard, as a URL with a signature
         return
@@ -55,14 +55,17 @@ def compare_with_stats(shard: Shard, found: Found, storage_options: StorageOptio
     found.notes += [note] if note else []
     if stats is None:
         return
-    tried, successes = stats.get("count"), stats.get("successes")
-    if not isinstance(tried, int) or not isinstance(successes, int):
+    successes, tried = stats.get("successes"), stats.get("count")
+    if not isinstance(successes, int) or not isinstance(tried, int | None):
         found.notes.append(f"{name} is none of img2dataset's: not compared")
         return
+    if successes != found.samples:
+        found.problems.append(f"{name} counts {successes:,} successes, but {found.samples:,} samples")
+    if tried is None:  # the resharder tries nothing
+        return
     rows = found.counts["parquet_rows"]
-    differing = [f"{successes:,} successes, but {found.samples:,} samples"] if successes != found.samples else []
-    differing += [f"{tried:,} URLs, but {rows:,} rows in the parquet"] if rows not in (0, tried) else []
-    found.problems += [f"{name} counts {difference}" for difference in differing]
+    if rows not in (0, tried):
+        found.problems.append(f"{name} counts {tried:,} URLs, but {rows:,} rows in the parquet")
     found.notes += [f"{tried - successes:,} of {tried:,} downloads failed"] if tried != successes else []
 
 

@@ -22,6 +22,7 @@ from imagecurate.plan.outcome import PassStats
 from imagecurate.plan.shard_state import ShardState, Work
 from imagecurate.progress import Progress
 from imagecurate.shards import Shard
+from imagecurate.shards.sources import UnpackedSource
 from imagecurate.store import ERROR
 
 __all__ = ["check_shards", "noticed"]
@@ -99,7 +100,6 @@ class CheckShard:
     def __call__(self, asked: Asked) -> Found:
         shard, options = asked.shard, self.work.storage_options
         found = Found(shard.name, shard.source, shard.size, notes=list(asked.notes))
-        found.notes += ["compressed: read slowly"] if shard.is_compressed else []
         try:
             with closing(ShardState(self.work, shard)) as state:
                 _look_into(state, found)
@@ -134,12 +134,15 @@ def _look_into(state: ShardState, found: Found) -> None:
     found.failed = sum(map(len, failures.values()))
     found.images = rows - found.failed
 
+    found.notes += ["compressed: read slowly"] if isinstance(state.bytes(), UnpackedSource) else []
     found.counts = {name: count for name, count in state.index_counts().items() if name != "samples"}
     odd = {name: count for name, count in found.counts.items() if count and name not in _NOT_NOTICED}
     found.notes += [f"{name.replace('_', ' ')}: {count:,}" for name, count in odd.items()]
     if found.counts["parquet_unreadable"]:
         found.problems.append(f"the parquet is damaged or has no column {schema.id_col!r}")
-    if rows and found.counts["samples_without_parquet_row"] == rows:
+    if rows and not found.counts["parquet_rows"] and found.counts["samples_without_parquet_row"]:
+        found.notes.append("the parquet has no rows")
+    elif rows and found.counts["samples_without_parquet_row"] == rows:
         found.problems.append(f"no row of the parquet has the key of a sample in its column {schema.id_col!r}")
     if not rows and not found.problems:
         found.notes.append("no sample in it")

@@ -16,8 +16,9 @@ from imagecurate.plan.outcome import PassStats
 from imagecurate.plan.plan import Plan
 from imagecurate.plan.runs import RunShard
 from imagecurate.plan.shard_state import Work
-from imagecurate.plan.steps import JoinStep, MaskStep
+from imagecurate.plan.steps import JoinStep, ListStep, MaskStep
 from imagecurate.progress import Progress
+from imagecurate.store import digest
 
 __all__ = ["Core", "expanded"]
 
@@ -41,10 +42,17 @@ class Core:
         self._work = work
         self._survivors = survivors  # rows left by each raw mask of the plan
         self.last_run: PassStats | None = None
+        #: What all passes did since the shards were opened, those of deduplicators among them.
+        self.all_runs = PassStats()
 
     @property
     def _plan(self) -> Plan:
         return self._work.plan
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of the rows and their columns: the same for the same shards, wherever they lie, and the same steps."""
+        return digest([self._plan.fingerprint, self._shards.token])
 
     @property
     def _ready(self) -> Work:
@@ -54,7 +62,9 @@ class Core:
     def _with(self, plan: Plan, survivors: tuple[Frame, ...] | None = None) -> Self:
         work = dataclasses.replace(self._work, plan=plan)
         kept = self._survivors if survivors is None else survivors
-        return type(self)(self.path, self.id_col, self._shards, work, kept)
+        dataset = type(self)(self.path, self.id_col, self._shards, work, kept)
+        dataset.all_runs = self.all_runs
+        return dataset
 
     def _frame(self) -> Frame:
         masks = [number for number, step in enumerate(self._plan.steps) if isinstance(step, MaskStep)]
@@ -78,6 +88,7 @@ class Core:
                 counts.setdefault(shard.source, StepCounts(self._plan)).add(shard_counts)
                 bar.shard(stats)
         self.last_run = bar.stats
+        self.all_runs.add(bar.stats)
         total = StepCounts.total(self._plan, counts.values())
         _tell_unjoined(total.noticed, self.id_col)
         _tell_unmatched(self._plan, total)
@@ -90,7 +101,7 @@ def _tell_unjoined(noticed: Mapping[str, int], id_col: str) -> None:
         _log.warning(
             "the parquet of %d shards cannot be read; its columns are null there", noticed["parquet_unreadable"]
         )
-    if noticed.get("parquet_rows") and noticed["samples"] == noticed["samples_without_parquet_row"]:
+    if noticed.get("parquet_rows") and 0 < noticed["samples"] == noticed["samples_without_parquet_row"]:
         _log.warning(
             "no row of the parquet beside the tars has the key of a sample, so all its columns are null; id_col=%r may "
             "be the wrong column",
@@ -99,10 +110,15 @@ def _tell_unjoined(noticed: Mapping[str, int], id_col: str) -> None:
 
 
 def _tell_unmatched(plan: Plan, counts: StepCounts) -> None:
-    """Say in the log that a join found nothing at all: its columns are null everywhere."""
-    for step, unmatched in zip(plan.steps, counts.unmatched[1:], strict=True):
-        if isinstance(step, JoinStep) and unmatched and unmatched == counts.samples:
-            _log.warning("%s: no sample has the id of a row, so all of its columns are null", step.title[1])
+    """Say in the log that a join or a list found none of the samples that came to it: most likely a mistake."""
+    for place, step in enumerate(plan.steps, start=1):
+        name, came, dropped = step.title[1], counts.came[place], counts.dropped[place]
+        if not came:
+            continue
+        if isinstance(step, JoinStep) and counts.unmatched[place] == came:
+            _log.warning("%s: no sample has the id of a row, so all of its columns are null", name)
+        elif isinstance(step, ListStep) and dropped == (came if step.keeps else 0):
+            _log.warning("%s: no sample is on the list, so %s is dropped", name, "every one" if step.keeps else "none")
 
 
 def expanded(path: Any) -> Any:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from imagecurate.dataset.looking import Looking
-from imagecurate.dataset.opening import open_shards
+from imagecurate.dataset.opening import open_shards, tell
 from imagecurate.dataset.output import Output
 from imagecurate.images import DecodePolicy
 
 __all__ = ["ImageTextPairDataset", "read_webdataset"]
-
-_log = logging.getLogger(__name__)
 
 
 class ImageTextPairDataset(Looking, Output):
@@ -62,7 +59,8 @@ class ImageTextPairDataset(Looking, Output):
         storage_options : mapping, optional
             For fsspec.  Never part of a fingerprint, a repr or a run record.
         schema : mapping of str to type, optional
-            Types of incoming columns (``{"width": "int32"}``) that override those found.
+            Types of incoming columns (``{"width": "int32"}``) that override those found: Arrow types or their names,
+            NumPy dtypes, or str, int, float, bool.
         decode_policy : DecodePolicy, optional
             Bounds on pixels and time, and whether truncated files are accepted.
         shard_identity : {"mtime", "size"}, default="mtime"
@@ -75,7 +73,7 @@ class ImageTextPairDataset(Looking, Output):
         Raises
         ------
         ShardError
-            Nothing is found at ``path``.
+            Nothing is found at ``path``, or it may not be read.
         ParameterError
             An argument is out of range.
         MissingDependencyError
@@ -93,8 +91,7 @@ class ImageTextPairDataset(Looking, Output):
             schema=schema,
             images=images,
         )
-        for sentence in work.differences:  # once, not for each shard
-            _log.warning("%s", sentence)
+        tell(work.differences)
         return cls(path, id_col, shards, work)
 
 

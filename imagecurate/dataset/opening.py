@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 
 from imagecurate.columns import IDENTITY, JSON_EXTRA
-from imagecurate.errors import MissingDependencyError, ParameterError, listed
+from imagecurate.errors import ImageCurateError, MissingDependencyError, ParameterError, ShardError, listed
 from imagecurate.frame import ShardList
 from imagecurate.images import DecodePolicy
 from imagecurate.plan.plan import Plan
@@ -18,7 +20,10 @@ from imagecurate.shards.types import common_type
 from imagecurate.store import Store, digest
 from imagecurate.workdir import open_store
 
-__all__ = ["open_shards", "united"]
+__all__ = ["DIFFERENCES", "open_shards", "reaching", "tell", "united"]
+
+#: A logger of its own, for the command line prints what it says among the results.
+DIFFERENCES = logging.getLogger("imagecurate.differences")
 
 
 def open_shards(
@@ -36,6 +41,8 @@ def open_shards(
     ------
     ParameterError, MissingDependencyError
         An argument is out of range, or the backend is not installed.
+    ShardError
+        Nothing is there, or it may not be read.
     """
     if backend not in ("auto", "pandas", "cudf"):
         raise ParameterError(f"backend must be 'auto', 'pandas' or 'cudf', but is {backend!r}")
@@ -46,11 +53,37 @@ def open_shards(
             f"decode_policy must be a DecodePolicy, but is {decode_policy!r}", "DecodePolicy(max_pixels=…)"
         )
     options = dict(storage_options or {}) or None
-    shards = ShardList(find_shards(path, storage_options=options, identity=shard_identity))
-    schema = discover_schema(shards, storage_options=options, **reading)
+    with reaching(path):
+        shards = ShardList(find_shards(path, storage_options=options, identity=shard_identity))
+        schema = discover_schema(shards, storage_options=options, **reading)
     schemas = dict.fromkeys((shard.source for shard in shards), schema)
     plan = _plan(schemas, decode_policy or DecodePolicy())
     return shards, Work(plan, schemas, open_store(workdir, path), options)
+
+
+@contextmanager
+def reaching(path: Any) -> Iterator[None]:
+    """Name a path in what its file system says against it, as that there are no credentials.
+
+    Raises
+    ------
+    ShardError
+        In place of errors of file systems; those of remote ones need not be of the operating system.
+    """
+    try:
+        yield
+    except ImageCurateError:
+        raise
+    except Exception as error:
+        if not (isinstance(error, OSError) or "://" in str(path)):
+            raise
+        raise ShardError(f"{path} cannot be opened: {error}") from error
+
+
+def tell(differences: Iterable[str]) -> None:
+    """Say in the log what differs between files or sources: once, not for each shard."""
+    for sentence in differences:
+        DIFFERENCES.warning("%s", sentence)
 
 
 def united(parts: Iterable[tuple[ShardList, Work]], store: Store) -> tuple[ShardList, Work]:

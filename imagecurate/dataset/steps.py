@@ -10,8 +10,10 @@ import pandas as pd
 
 from imagecurate.columns import IS_DUPLICATE, Frame
 from imagecurate.dataset.core import Core, expanded
+from imagecurate.dataset.opening import reaching
 from imagecurate.errors import ColumnNotFoundError, MaskError, ParameterError
 from imagecurate.frame import belongs_to, mask_token, survivors_frame
+from imagecurate.plan.alive_rows import AliveRows
 from imagecurate.plan.runs import run_dataset_stage
 from imagecurate.plan.stage import DatasetStage, Stage
 from imagecurate.plan.steps import Filtering
@@ -68,6 +70,7 @@ class Steps(Core):
         columns: Sequence[str] | Mapping[str, str] | None = None,
         *,
         right_on: str | Sequence[str] | None = None,
+        name: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> Self:
         """Add columns of parquet files that lie elsewhere, looked up by an id.
@@ -87,6 +90,8 @@ class Steps(Core):
             Columns to add, or what to add them as: ``{"WIDTH": "laion_width"}``.  By default all but the id.
         right_on : str or list of str, optional
             What the id is called in the parquet, where that is another name.
+        name : str, optional
+            What ``counts()`` calls it; by default ``join on <on>``.
         storage_options : mapping, optional
             For fsspec; by default those of the dataset.
 
@@ -100,15 +105,20 @@ class Steps(Core):
         ------
         ColumnNotFoundError, ColumnExistsError
             A column is not there, or is there already.
+        ParameterError
+            A column is to be called like one that imagecurate writes itself, or an argument cannot be meant so.
         ShardError
-            There is no parquet, or a damaged one.
+            There is no parquet, or a damaged one, or one that may not be read.
         """
         options = self._work.storage_options if storage_options is None else dict(storage_options)
-        names = [on] if isinstance(on, str) else list(on)
-        table = Table.open(expanded(path), right_on or names, columns, storage_options=options)
+        names = [on] if isinstance(on, str) else on
+        if not names or not isinstance(names, Sequence) or not all(isinstance(one, str) for one in names):
+            raise ParameterError(f"join expects the name of a column, or a list of them, in on, but got {on!r}")
+        with reaching(path):
+            table = Table.open(expanded(path), right_on or names, columns, storage_options=options)
         if len(table.on) != len(names):
             raise ParameterError(f"join needs as many columns in right_on as in on, but got {right_on!r} and {on!r}")
-        return self._with(plan=self._plan.with_join(table, names))
+        return self._with(plan=self._plan.with_join(table, names, name))
 
     def exclude(
         self, ids: Any, on: str, name: str | None = None, *, storage_options: Mapping[str, Any] | None = None
@@ -150,10 +160,10 @@ class Steps(Core):
                     f"pipe expects stages, but got {stage!r}",
                     "a stage is an object such as AestheticClassifier()" if isinstance(stage, type) else None,
                 )
-            for required in stage.requires():
-                if not required.adds().keys() <= dataset._plan.schema.keys():
-                    dataset = dataset.pipe(required)
-            dataset = dataset._piped(stage)
+            if type(stage).__call__ is Stage.__call__:
+                dataset = dataset._with_required(stage)._piped(stage)
+            else:  # one that stands for several
+                dataset = stage(dataset)  # type: ignore[arg-type, assignment]
         return dataset
 
     def drop_duplicates(self) -> Self:
@@ -165,19 +175,37 @@ class Steps(Core):
     def _piped(self, stage: Stage) -> Self:
         if not isinstance(stage, DatasetStage):
             return self._with(plan=self._plan.with_stage(stage))
-        rows = digest([self._plan.fingerprint, self._shards.token])
+        rows = self.fingerprint
         dataset = self._with(plan=self._plan.with_stage(stage, rows))
         self._run(f"computing what {type(stage).__name__} reads", None)
         run_dataset_stage(self._ready, dataset._ready, stage, self._shards)
+        return dataset
+
+    def rows_for(self, stage: DatasetStage) -> AliveRows:
+        """The rows that would reach a dataset stage, what it reads computed, for stages that look first."""
+        dataset = self._with_required(stage)
+        dataset._plan.with_stage(stage)  # which checks what it reads
+        dataset._run(f"computing what {type(stage).__name__} reads", None)
+        folder = dataset._work.store.scratch(f"look-{digest([dataset.fingerprint, stage.identity()])}")
+        return AliveRows(dataset._ready, dataset._shards, stage.reads(), folder)
+
+    def _with_required(self, stage: Stage) -> Self:
+        dataset = self
+        for required in stage.requires():
+            if not required.adds().keys() <= dataset._plan.schema.keys():
+                dataset = dataset.pipe(required)
         return dataset
 
     def _listed(
         self, ids: Any, on: str, name: str | None, storage_options: Mapping[str, Any] | None, *, keeps: bool
     ) -> Self:
         options = self._work.storage_options if storage_options is None else dict(storage_options)
+        if not isinstance(on, str):
+            raise ParameterError(f"a list of ids expects the name of one column in on, but got {on!r}")
         if on not in self._plan.schema:
             raise ColumnNotFoundError.among(on, self._plan.schema)
-        listed = IdList.open(expanded(ids), on, self._work.store.tables, storage_options=options)
+        with reaching(ids if isinstance(ids, str | os.PathLike) else "a list of ids"):
+            listed = IdList.open(expanded(ids), on, self._work.store.tables, storage_options=options)
         return self._with(plan=self._plan.with_list(on, listed, name, keeps=keeps))
 
     def _check_mask(self, mask: Frame) -> None:

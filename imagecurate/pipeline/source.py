@@ -17,6 +17,9 @@ from imagecurate.errors import ImageCurateError, ParameterError, listed, near_mi
 
 __all__ = ["QUOTE", "Source", "misread", "read"]
 
+#: What YAML 1.1 takes ``on``, ``off``, ``yes`` and ``no`` for, and what these are as keys.
+_BOOL, _TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
+
 #: What helps where YAML took text for a number, a date, true or false.
 QUOTE = "put it in quotes"
 
@@ -138,11 +141,15 @@ def misread(value: Any) -> bool:
 
 
 class _Loader(yaml.SafeLoader):
-    """Tells the line of what YAML's own loader lets pass, or stumbles over."""
+    """Tells the line of what YAML's own loader lets pass, or stumbles over; a key is never true or false."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Refuse a key that is there twice, of which the last would win."""
+        """Refuse a key that is there twice, of which the last would win; keep ``on`` and the like as text."""
         node = super().compose_mapping_node(anchor)
+        for place, (key, value) in enumerate(node.value):
+            if key.tag == _BOOL:
+                text = yaml.ScalarNode(_TEXT, key.value, key.start_mark, key.end_mark)
+                node.value[place] = text, value
         lines: dict[Any, int] = {}
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in lines:

@@ -30,10 +30,14 @@ Step: TypeAlias = Callable[[ImageTextPairDataset], ImageTextPairDataset]
 
 _BUILT_IN = (
     "AestheticClassifier",
+    "Deduplicate",
     "ExactDeduplicator",
     "ImageDigest",
     "NsfwClassifier",
+    "PerceptualDeduplicator",
+    "PerceptualHash",
     "PixelDigest",
+    "SemanticDeduplicator",
     "ThumbnailEmbedder",
     "TimmImageEmbedder",
 )
@@ -116,10 +120,11 @@ class Join:
     on: str | list[str]
     columns: list[str] | dict[str, str] | None = None
     right_on: str | list[str] | None = None
+    name: str | None = None
 
     def __call__(self, dataset: ImageTextPairDataset) -> ImageTextPairDataset:
         """Add the join to the plan of a dataset."""
-        return dataset.join(self.path, self.on, self.columns, right_on=self.right_on)
+        return dataset.join(self.path, self.on, self.columns, right_on=self.right_on, name=self.name)
 
 
 @dataclass(frozen=True)

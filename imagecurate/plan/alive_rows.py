@@ -13,9 +13,11 @@ import pyarrow as pa
 from imagecurate.columns import SAMPLE_ID
 from imagecurate.plan.execute import in_order
 from imagecurate.plan.shard_pass import ShardPass
-from imagecurate.plan.shard_state import Work
+from imagecurate.plan.shard_state import Work, sample_id_prefix
+from imagecurate.plan.stage import Stage
+from imagecurate.plan.steps import StageStep
 from imagecurate.shards import Shard
-from imagecurate.store import POSITION
+from imagecurate.store import POSITION, digest
 
 __all__ = ["AliveRows"]
 
@@ -69,10 +71,25 @@ class AliveRows:
         """Call ``task`` for each item in the same way."""
         return in_order(task, items)
 
+    def producer(self, column: str) -> Stage | None:
+        """The stage that makes a column; None where it came with the data."""
+        return self.work.plan.stage_of(column)
+
+    def origin(self, column: str) -> str | None:
+        """Fingerprint of the stage that makes a column; None where it came with the data."""
+        plan = self.work.plan.resolved
+        step = plan.steps[plan.producers[column]] if column in plan.producers else None
+        return step.fingerprint if isinstance(step, StageStep) else None
+
+    def shared_folder(self, name: str, identity: object) -> Path:
+        """A folder for what these rows give, whatever other parameters the stage has; by name and identity."""
+        shards = [(shard.source, shard.name, shard.metadata_token) for shard in self.shards]
+        return self.work.store.scratch(f"{name}-{digest([self.work.plan.fingerprint, shards, identity])}")
+
     def sample_ids(self) -> SampleIds:
         """The ids of all rows by their number, counted over all shards: 8 bytes a row."""
         positions = list(self.map(_positions, (POSITION,)))
-        return SampleIds(self.shards, positions)
+        return SampleIds(self.shards, positions, self.work.plan.images)
 
 
 class SampleIds:
@@ -84,8 +101,9 @@ class SampleIds:
         Rows in front of each shard, and all in the end.
     """
 
-    def __init__(self, shards: Sequence[Shard], positions: Sequence[np.ndarray]) -> None:
+    def __init__(self, shards: Sequence[Shard], positions: Sequence[np.ndarray], images: str) -> None:
         self._shards = shards
+        self._images = images
         self._positions = np.concatenate([np.zeros(0, np.int64), *positions])
         self.starts = np.cumsum([0, *map(len, positions)])
 
@@ -96,7 +114,7 @@ class SampleIds:
         """Ids of some rows; None where a number is negative."""
         owners = np.searchsorted(self.starts, rows, side="right") - 1
         return [
-            None if row < 0 else f"{self._shards[owner].source}/{self._shards[owner].name}#{self._positions[row]}"
+            None if row < 0 else f"{sample_id_prefix(self._shards[owner], self._images)}{self._positions[row]}"
             for row, owner in zip(rows.tolist(), owners.tolist(), strict=True)
         ]
 

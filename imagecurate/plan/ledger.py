@@ -56,6 +56,8 @@ class StepCounts:
         count = len(plan.steps) + 1
         self.samples = 0
         self.dropped, self.null, self.failed, self.unmatched = (np.zeros(count, np.int64) for _ in range(4))
+        #: Samples that came to each join and list.
+        self.came = np.zeros(count, np.int64)
         #: Samples failed, by reason.
         self.reasons: dict[str, int] = {}
         #: What was noticed when the shards were indexed, by name.
@@ -88,14 +90,14 @@ class StepCounts:
         rows = []
         left = self.samples
         for place, (kind, name) in enumerate([("index", "shards"), *(step.title for step in plan.steps)]):
-            dropped, null, failed, unmatched = (int(each[place]) for each in self._arrays())
+            dropped, null, failed, unmatched, _ = (int(each[place]) for each in self._arrays())
             left -= dropped + failed
             happened = {"dropped": dropped, "null": null, "unmatched": unmatched, "failed": failed, "left": left}
             rows.append({"kind": kind, "step": name, **happened})
         return rows
 
     def _arrays(self) -> list[np.ndarray]:
-        return [self.dropped, self.null, self.failed, self.unmatched]
+        return [self.dropped, self.null, self.failed, self.unmatched, self.came]
 
 
 def count_outcome(state: ShardState, outcome: Outcome) -> StepCounts:
@@ -110,6 +112,8 @@ def count_outcome(state: ShardState, outcome: Outcome) -> StepCounts:
     counts.failed += np.bincount(place[outcome.failed], minlength=size)
     for number, rows in outcome.unmatched.items():
         counts.unmatched[number + 1] = rows
+    for number, rows in outcome.came.items():
+        counts.came[number + 1] = rows
     for reason in outcome.reasons.values():
         kind, _ = _split(reason)
         counts.reasons[kind] = counts.reasons.get(kind, 0) + 1

@@ -59,7 +59,9 @@ class Outcome:
     pending: Flags
     #: For each image stage, the rows that may want pixels.
     wanted: dict[int, Flags] = field(default_factory=dict)
-    #: For each join, how many of the rows that came to it found nothing.
+    #: For each join and list, how many rows came to it that had not failed before.
+    came: dict[int, int] = field(default_factory=dict)
+    #: For each join, how many of these found nothing.
     unmatched: dict[int, int] = field(default_factory=dict)
     #: Reason of each failed row, by its place in ``positions``.
     reasons: dict[int, str] = field(default_factory=dict)

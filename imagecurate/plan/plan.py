@@ -30,6 +30,7 @@ from imagecurate.plan.steps import (
     Stored,
     WithColumnStep,
 )
+from imagecurate.shards.schema import RESERVED
 from imagecurate.store import digest
 from imagecurate.tables import IdList, Table
 
@@ -102,7 +103,7 @@ class Plan:
         for column in stage.adds():
             plan._refuse_existing(column, type(stage).__name__)
         plan._check_columns(stage.reads())
-        stage.check_inputs({column: plan._stage_of(column) for column in stage.reads()})
+        stage.check_inputs({column: plan.stage_of(column) for column in stage.reads()})
         return plan._then(StageStep(stage, rows))
 
     def with_filter(self, text: str | Expression, name: str | None) -> Plan:
@@ -110,27 +111,29 @@ class Plan:
         written = text if isinstance(text, Expression) else Expression.parse(text)
         plan, expression = self._expression(written)
         expression.check_condition(plan.schema)
-        return plan._then(FilterStep(plan._filter_name(name, written.text), expression))
+        return plan._then(FilterStep(plan._step_name(name, written.text), expression))
 
     def with_mask(self, token: str, name: str | None) -> Plan:
         """Add a raw mask whose rows will lie in the store under ``token``."""
         masks = sum(isinstance(step, MaskStep) for step in self.steps)
-        return self._then(MaskStep(self._filter_name(name, f"mask-{masks + 1}"), token))
+        return self._then(MaskStep(self._step_name(name, f"mask-{masks + 1}"), token))
 
     def with_list(self, on: str, ids: IdList, name: str | None, *, keeps: bool) -> Plan:
         """Add a filter by a list of ids; the name defaults to ``exclude(…)`` or ``include(…)``."""
         self._check_columns([on])
-        name = self._filter_name(name, f"{'include' if keeps else 'exclude'}({on})")
+        name = self._step_name(name, f"{'include' if keeps else 'exclude'}({on})")
         return self._then(ListStep(name, on, ids, keeps))
 
-    def with_join(self, table: Table, on: Sequence[str]) -> Plan:
-        """Add the columns of a table, looked up by one or several columns that together are the id."""
+    def with_join(self, table: Table, on: Sequence[str], name: str | None = None) -> Plan:
+        """Add the columns of a table, looked up by one or several columns that together are the id.
+
+        The name defaults to ``join on …``.
+        """
         self._check_columns(on)
-        for column in table.columns:
-            self._refuse_existing(
-                column, "join", f"leave it out by columns=[…], or rename it by columns={{{column!r}: 'another_name'}}"
-            )
-        return self._then(JoinStep(table, tuple(on)))
+        for column, (in_files, _) in table.columns.items():
+            hint = f"leave it out by columns=[…], or rename it by columns={{{in_files!r}: 'another_name'}}"
+            self._refuse_existing(column, "join", hint)
+        return self._then(JoinStep(table, tuple(on), self._step_name(name, f"join on {', '.join(on)}")))
 
     def with_column(self, name: str, text: str | Expression) -> Plan:
         """Add a column that an expression computes."""
@@ -236,25 +239,32 @@ class Plan:
         return Expression(" or ".join(f"`{name}` is not null" for name in marks))
 
     def _with_pixels(self) -> Plan:
-        if IMAGE_ERROR in self.schema:
+        if isinstance(self.stage_of(IMAGE_ERROR), PixelFacts):
             return self
-        return self._then(StageStep(PixelFacts(policy=self.policy)))
+        facts = PixelFacts(policy=self.policy)
+        for column in facts.adds():
+            self._refuse_overwriting(column, "decoding")
+        return self._then(StageStep(facts))
 
     def _then(self, step: Step) -> Plan:
         return dataclasses.replace(self, steps=(*self.steps, step))
 
-    def _filter_name(self, name: str | None, default: str) -> str:
-        taken = {step.name for step in self.steps if isinstance(step, Filtering)}
+    def _step_name(self, name: str | None, default: str) -> str:
+        taken = {step.name: step.title[0] for step in self.steps if isinstance(step, Filtering | JoinStep)}
         if name is None:
             numbered = (default if count == 1 else f"{default} ({count})" for count in range(1, len(taken) + 2))
             return next(candidate for candidate in numbered if candidate not in taken)
+        if not isinstance(name, str) or not name:
+            raise ParameterError(f"a step is named by a text, not by {name!r}")
         if name in taken:
             raise ParameterError.because(
-                f"there is a filter named {name!r} already", "give each filter its own name: the ledger reports by it"
+                f"there is a {taken[name]} named {name!r} already",
+                "give each filter and join its own name: ledger and counts report by it",
             )
         return name
 
-    def _stage_of(self, column: str) -> Stage | None:
+    def stage_of(self, column: str) -> Stage | None:
+        """The stage that makes a column; None where it came with the data, or another kind of step makes it."""
         number = self.producers.get(column)
         step = None if number is None else self.steps[number]
         return step.stage if isinstance(step, StageStep) else None
@@ -270,6 +280,14 @@ class Plan:
                 f"{writer} cannot write a column named {column!r}",
                 hint or "a name is text that does not begin with an underscore: those are kept for internal columns",
             )
+        self._refuse_overwriting(column, writer, hint)
+        if column in RESERVED:
+            raise ParameterError.because(
+                f"{writer} cannot write a column named {column!r}, as one is that imagecurate writes itself",
+                hint or "give the column another name",
+            )
+
+    def _refuse_overwriting(self, column: str, writer: str, hint: str | None = None) -> None:
         if column not in self.schema:
             return
         if column in self.inputs.names:

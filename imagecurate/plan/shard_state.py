@@ -7,23 +7,25 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from imagecurate.columns import KEY, SAMPLE_ID, SHARD, SOURCE
 from imagecurate.plan.plan import Plan
 from imagecurate.plan.steps import MaskStep, StageStep, Step, Stored, WithColumnStep
 from imagecurate.shards import ByteSource, InputSchema, Shard, index_shard, open_shard, provisional_index
+from imagecurate.shards.differences import between_sources
 from imagecurate.shards.remote import local_path
 from imagecurate.shards.types import converted
-from imagecurate.store import POSITION, BlockValues, StageValues, Store, digest, write_atomically
+from imagecurate.store import ERROR, POSITION, BlockValues, StageValues, Store, digest
+from imagecurate.store.index_file import IndexFile
 
-__all__ = ["BlockState", "ShardState", "Work"]
+__all__ = ["BlockState", "ShardState", "Work", "sample_id_prefix"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Work:
     @property
     def differences(self) -> list[str]:
         """What was not the same in all shards when the columns were found out, a sentence each."""
-        return list(dict.fromkeys(sentence for schema in self.schemas.values() for sentence in schema.differences))
+        found = [sentence for schema in self.schemas.values() for sentence in schema.differences]
+        found += between_sources({source: schema.fields for source, schema in self.schemas.items()})
+        return list(dict.fromkeys(found))
 
     def view(self, shard: Shard, steps: Iterable[Step], columns: Iterable[str] = ()) -> Shard:
         """The shard or, where that is enough and nobody has read the tar, what the parquet beside it tells.
@@ -60,7 +64,7 @@ class Work:
         """
         steps = list(steps)
         asked = set(columns).union(*(step.reads for step in steps)) - self.plan.producers.keys()
-        known = {KEY, SOURCE, SHARD, *self.schemas[shard.source].in_parquet}
+        known = {SOURCE, SHARD, *self.schemas[shard.source].in_parquet}
         if (
             shard.parquet_url is None
             or local_path(shard.url) is not None
@@ -73,7 +77,19 @@ class Work:
 
     def index(self, shard: Shard) -> Path:
         """File of a shard's index: how incoming columns are read decides what is in it."""
-        return self.store.index(digest(self.schemas[shard.source].identity()), shard)
+        return self.store.index(self._fingerprints[shard.source], shard)
+
+    @cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        return {source: digest(schema.identity()) for source, schema in self.schemas.items()}
+
+
+def sample_id_prefix(shard: Shard, images: str) -> str:
+    """What stands in front of a row's position in its ``sample_id``.
+
+    Where each image is a row, the same position is another row than where each sample is one, and has another id.
+    """
+    return f"{shard.source}/{shard.name}#{'img' if images == 'all' else ''}"
 
 
 class ShardState:
@@ -86,9 +102,9 @@ class ShardState:
         self.tables = work.store.tables
         self._bytes: ByteSource | None = None
         self._lock = threading.Lock()
-        self._index_columns: dict[str, pa.Array] = {}
         self._index = self._open_index()
-        self.count: int = self._index.metadata.num_rows
+        self._index_columns = {ERROR: self._index.column(ERROR)}
+        self.count = len(self._index_columns[ERROR])
         self._stages: dict[int, StageValues] = {}
 
     def close(self) -> None:
@@ -130,7 +146,7 @@ class ShardState:
 
     def index_counts(self) -> dict[str, int]:
         """What was noticed while the shard was indexed, as captions that differ."""
-        metadata = self._index.schema_arrow.metadata or {}
+        metadata = self._index.schema.metadata or {}
         counts: dict[str, int] = json.loads(metadata.get(b"imagecurate.counts", b"{}"))
         return counts
 
@@ -150,10 +166,10 @@ class ShardState:
         files = self.work.store.stage(step.fingerprint, reads_metadata=step.reads_metadata)
         return StageValues(files, self.shard, self.count, step.stored())
 
-    def _open_index(self) -> pq.ParquetFile:
+    def _open_index(self) -> IndexFile:
         path = self.work.index(self.shard)
         with suppress(FileNotFoundError, pa.ArrowInvalid):  # not there yet, or cut off by a power loss
-            return pq.ParquetFile(path)
+            return IndexFile.open(path)
         options = self.work.storage_options
         schema = self.work.schemas[self.shard.source]
         if self.shard.provisional:
@@ -164,15 +180,14 @@ class ShardState:
         else:
             self._bytes = open_shard(self.shard, storage_options=options, stream=True)
             table = index_shard(self._bytes, self.shard, schema, storage_options=options)
-        write_atomically(path, lambda temporary: pq.write_table(table, temporary))
-        return pq.ParquetFile(path)
+        return IndexFile.write(path, table)
 
     def incoming(self, name: str, positions: NDArray[np.int64]) -> pa.Array:
         """Values of a column that came with the data, or that follows from where the rows lie."""
         if name == POSITION:
             return pa.array(positions)
         if name == SAMPLE_ID:
-            prefix = f"{self.shard.source}/{self.shard.name}#"
+            prefix = sample_id_prefix(self.shard, self.plan.images)
             return pa.array([f"{prefix}{position}" for position in positions.tolist()], pa.string())
         if name in (SOURCE, SHARD):
             value = self.shard.source if name == SOURCE else self.shard.name
@@ -186,14 +201,10 @@ class ShardState:
     def _read_index(self, name: str) -> pa.Array:
         """Read a column of the index; sources that were concatenated may lack it, or have it with another type."""
         kind = self.plan.schema.get(name)
-        if kind is not None and name not in self._index.schema_arrow.names:
+        if kind is not None and name not in self._index.schema.names:
             return pa.nulls(self.count, kind)
-        column = self._index.read(columns=[name])[name]
-        if kind is not None:
-            column, _ = converted(column, kind)
-        if isinstance(column, pa.ChunkedArray):
-            column = pa.concat_arrays(column.chunks) if column.chunks else pa.array([], column.type)
-        return column
+        column = self._index.column(name)
+        return column if kind is None else converted(column, kind)[0]
 
 
 class BlockState:

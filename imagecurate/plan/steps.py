@@ -117,10 +117,11 @@ class JoinStep(Stored):
 
     table: Table
     on: tuple[str, ...]
+    name: str
 
     @property
     def title(self) -> tuple[str, str]:
-        return "join", f"join on {', '.join(self.on)}"
+        return "join", self.name
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -72,6 +72,7 @@ def walk(
             rows = np.flatnonzero(outcome.decided)
             ids = state.column(step.on, positions[rows])
             gone = step.ids.contains(ids, state.tables) != step.keeps
+            outcome.came[number] = int((~outcome.failed[rows]).sum())
             outcome.drop(number, rows[gone], ids.is_null().to_numpy(zero_copy_only=False)[gone])
         elif isinstance(step, MaskStep) and number >= passed:
             outcome.drop(number, np.flatnonzero(outcome.alive & ~state.mask(step)[positions]))
@@ -129,7 +130,9 @@ def _join_step(state: ShardState | BlockState, number: int, step: JoinStep, outc
         fixed = {POSITION: pa.array(missing), ERROR: pa.nulls(len(missing), pa.string()), MATCHED: pa.array(matched)}
         values.add(pa.table(fixed | found))
         stats.count(step.title[1], len(missing))
-    outcome.unmatched[number] = len(positions) - values.column(MATCHED, positions).true_count
+    sound = outcome.positions[outcome.decided & ~outcome.failed]
+    outcome.came[number] = len(sound)
+    outcome.unmatched[number] = len(sound) - values.column(MATCHED, sound).true_count
 
 
 def _record_failures(outcome: Outcome, step: int, rows: Positions, errors: pa.Array) -> Positions:

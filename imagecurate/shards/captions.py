@@ -14,6 +14,8 @@ __all__ = ["CAPTIONS", "Captions"]
 #: Column of all different captions of a sample.
 CAPTIONS = "captions"
 
+_TEXTS = pa.list_(pa.string())
+
 
 class Captions:
     """Collects the texts of samples in the order of their members.
@@ -44,6 +46,11 @@ class Captions:
         else:
             self._further.setdefault(sample, []).append(text)
 
+    def add_further(self, texts: Iterable[tuple[int, list[str]]]) -> None:
+        """Take what is said of some samples beside their captions."""
+        for sample, several in texts:
+            self._further.setdefault(sample, []).extend(several)
+
     def columns(self, samples: NDArray[np.int64], others: Sequence[pa.Array]) -> tuple[pa.Array, pa.Array]:
         """Give the columns ``caption`` and ``captions``.
 
@@ -61,7 +68,10 @@ class Captions:
             All different texts of a row that has several, its caption first; null for the others.
         """
         rows = samples.tolist()
-        sources = [pa.array(list(map(self._texts.get, rows)), pa.string()), *others]
+        texts = pa.array(list(map(self._texts.get, rows)), pa.string())
+        if not self._further and all(texts.equals(other) for other in others):
+            return texts, pa.nulls(len(rows), _TEXTS)
+        sources = [texts, *others]
         caption = pc.coalesce(*sources)
         differing = _differing(sources)
         self.differing = int(differing.sum())
@@ -69,11 +79,11 @@ class Captions:
             differing |= np.isin(samples, np.fromiter(self._further, np.int64))
         several: list[list[str] | None] = [None] * len(rows)
         places = np.flatnonzero(differing)
-        said = [source.take(pa.array(places)).to_pylist() for source in sources]
-        for row, text, *rest in zip(places.tolist(), *said, strict=True):
-            every = [text, *self._further.get(rows[row], ()), *rest]
+        said = [source.take(pa.array(places)).to_pylist() for source in (caption, *sources)]
+        for row, chosen, text, *rest in zip(places.tolist(), *said, strict=True):
+            every = [chosen, text, *self._further.get(rows[row], ()), *rest]
             several[row] = _different(text for text in every if text is not None)
-        return caption, pa.array(several, pa.list_(pa.string()))
+        return caption, pa.array(several, _TEXTS)
 
 
 def _differing(sources: Sequence[pa.Array]) -> NDArray[np.bool_]:

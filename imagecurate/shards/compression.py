@@ -29,6 +29,9 @@ _CODECS = {"gzip": "gzip", "zstd": "zstd", "bzip2": "bz2"}
 #: What its streams raise for bytes that make no sense, and for those that cannot be had.
 _ERRORS = (OSError, pa.ArrowException)
 
+#: What zlib says of a member whose header is nothing but zeros.
+_NO_MEMBER = "unknown compression method"
+
 #: Bytes unpacked at a time, and packed bytes read at a time for them.
 _CHUNK = 256 << 10
 _PIECE = 64 << 10
@@ -84,6 +87,7 @@ class Unpacker:
 
     def __init__(self, packed: Packed, compression: str) -> None:
         self.damage = ""
+        self._is_over = False
         self._packed = packed
         self._compression = compression
         self._most = max(_MOST_UNPACKED, _MOST_EXPANSION * packed.size)
@@ -105,7 +109,8 @@ class Unpacker:
         """
         if position != self._position:
             self._pieces, self._stream = self._opened(position, self._packed.size)
-        elif self.damage:
+            self._is_over = False
+        elif self._is_over:
             return b""
         self._position = -1
         before = self._pieces.position
@@ -114,10 +119,13 @@ class Unpacker:
         except _ERRORS as error:
             if self._pieces.failed:
                 raise
-            chunk = self._salvaged(position, before - _PIECE)
-            self.damage = self._described(error, position + len(chunk))
+            chunk, end = self._salvaged(position, before - _PIECE)
+            if not self._is_padded(error, end):
+                self.damage = self._described(error, position + len(chunk))
+            self._is_over = True
         self._position = position + len(chunk)
         if self._position > self._most:
+            self._is_over = True
             self.damage = f"{self._compression}-compressed tar of {self._packed.size} bytes that unpacks to more than "
             self.damage += str(self._most)
         return chunk
@@ -129,8 +137,11 @@ class Unpacker:
             stream.read(min(_CHUNK, position - start))
         return pieces, stream
 
-    def _salvaged(self, position: int, fine_from: int) -> bytes:
-        """Unpack byte by byte where a larger read failed: with its error it lost what it had."""
+    def _salvaged(self, position: int, fine_from: int) -> tuple[bytes, int]:
+        """Unpack byte by byte where a larger read failed, for with its error it lost what it had.
+
+        Also give how many packed bytes were read until it failed again.
+        """
         pieces, stream = self._opened(position, fine_from)
         found = bytearray()
         try:
@@ -139,7 +150,19 @@ class Unpacker:
         except _ERRORS:
             if pieces.failed:
                 raise
-        return bytes(found)
+        return bytes(found), pieces.position
+
+    def _is_padded(self, error: Exception, end: int) -> bool:
+        """Tell whether it failed at zeros behind a whole member of gzip, with which tools fill up blocks."""
+        if self._compression != "gzip" or _NO_MEMBER not in str(error):
+            return False
+        start = end - 2  # the first two bytes of what should be a member
+        while start < self._packed.size:
+            zeros = self._packed.read(start, _CHUNK)
+            if not zeros or zeros.strip(b"\0"):
+                return False
+            start += len(zeros)
+        return True
 
     def _described(self, error: Exception, position: int) -> str:
         what = "cut off" if "Truncated" in str(error) else f"damaged: {error}"

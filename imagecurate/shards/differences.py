@@ -1,4 +1,4 @@
-"""What differs between the files of a dataset, one sentence a column."""
+"""What differs between the files of a dataset and between its sources, one sentence a column."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from imagecurate.errors import listed
 from imagecurate.shards.discovery import Found
+from imagecurate.shards.types import common_type
 
-__all__ = ["differences"]
+__all__ = ["between_sources", "differences"]
 
 _MOST_FILES = 3
 _MOST_COLUMNS = 20
@@ -20,6 +21,8 @@ def differences(
     found: Sequence[Found], columns: Mapping[str, tuple[str, pa.DataType]], json_only: Collection[str]
 ) -> tuple[str, ...]:
     """Say of which columns the types differ between files, which some files lack, and which were nested in JSON.
+
+    A column that no file of a source has is not missing there: sources are what they are.
 
     Parameters
     ----------
@@ -34,7 +37,8 @@ def differences(
     called = {id(file): f"{file.shard.source}/{file.file}" if several else file.file for file in found}
     sentences = []
     for column, (name, kind) in columns.items():
-        looked = [file for file in found if _counts(file, name, json_only)]
+        having = {file.shard.source for file in found if name in file.types}
+        looked = [file for file in found if file.shard.source in having and _counts(file, name, json_only)]
         labels: dict[str, list[str]] = {}
         for file in looked:
             labels.setdefault(file.labels.get(name, "missing"), []).append(called[id(file)])
@@ -43,8 +47,37 @@ def differences(
             sentences.append(f"column {column!r}: nested in the JSON, kept as JSON text")
         elif len(labels) > 1 or any(" and " in label for label in labels):
             sentences.append(f"column {column!r}: {_groups(labels, looked)}; read as {_short(str(kind))}")
+    return _cut(sentences, "files")
+
+
+def between_sources(columns: Mapping[str, Mapping[str, pa.DataType]]) -> tuple[str, ...]:
+    """Say of which columns the types differ between sources that are read each in its own way.
+
+    Parameters
+    ----------
+    columns : mapping of str to mapping
+        For each source its columns and their types.
+
+    Examples
+    --------
+    >>> between_sources({"a": {"n": pa.int64(), "x": pa.int8()}, "b": {"n": pa.float32()}})
+    ("column 'n': int64 in a, float in b; read as double",)
+    """
+    kinds: dict[str, dict[pa.DataType, list[str]]] = {}
+    for source, types in columns.items():
+        for column, kind in types.items():
+            kinds.setdefault(column, {}).setdefault(kind, []).append(source)
+    sentences = []
+    for column, found in kinds.items():
+        if len(found) > 1:
+            parts = [f"{_short(str(kind))} in {listed(sources, _MOST_FILES)}" for kind, sources in found.items()]
+            sentences.append(f"column {column!r}: {', '.join(parts)}; read as {_short(str(common_type(found)))}")
+    return _cut(sentences, "sources")
+
+
+def _cut(sentences: list[str], of: str) -> tuple[str, ...]:
     if len(sentences) > _MOST_COLUMNS:
-        sentences[_MOST_COLUMNS:] = [f"{len(sentences) - _MOST_COLUMNS} more columns differ between files"]
+        sentences[_MOST_COLUMNS:] = [f"{len(sentences) - _MOST_COLUMNS} more columns differ between {of}"]
     return tuple(sentences)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -67,6 +67,8 @@ class Documents:
         self._number_of: dict[int, int] = {}  # row to document
         self._count = 0
         self._waiting: list[dict[str, Any]] = []
+        self._flushing = 0
+        self._lists: dict[int, list[str]] = {}  # of documents whose caption is a list
         self._chunks: dict[str, list[pa.Array]] = {column: [] for column in self._columns}
         self._extra: list[pa.Array] = []
 
@@ -92,12 +94,24 @@ class Documents:
         self._flush()
         where = pa.array([self._number_of.get(row) for row in range(count)], pa.int64())
         found = {}
-        for column, (_, kind) in self._columns.items():
-            found[column] = pa.chunked_array(self._chunks[column], kind).take(where)
-        return found, pa.chunked_array(self._extra, pa.string()).take(where)
+        for column in self._columns:
+            found[column] = pa.concat_arrays(self._chunks[column]).take(where)
+        return found, pa.concat_arrays(self._extra).take(where)
+
+    def further_captions(self) -> Iterator[tuple[int, list[str]]]:
+        """Give the rows whose caption is a list, each with all that it lists."""
+        return ((row, self._lists[number]) for row, number in self._number_of.items() if number in self._lists)
+
+    def _first_caption(self, number: int, value: Any) -> Any:
+        """The first text of a caption that is a list of texts; the list is kept apart."""
+        if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
+            return value
+        self._lists[self._count - self._flushing + number] = value
+        return value[0]
 
     def _flush(self) -> None:
         documents, self._waiting = self._waiting, []
+        self._flushing = len(documents)
         extras: dict[int, dict[str, Any]] = {}
         known = self._known
         for number, document in enumerate(documents):
@@ -108,7 +122,10 @@ class Documents:
             if len(names) == 1:
                 values = [document.get(name) for document in documents]
             else:
-                values = [next((document[each] for each in names if each in document), None) for document in documents]
+                given = ((document.get(each) for each in names) for document in documents)
+                values = [next((value for value in each if value is not None), None) for each in given]
+            if column == CAPTION:
+                values = [self._first_caption(number, value) for number, value in enumerate(values)]
             chunk, misfits = column_of(values, kind)
             self._chunks[column].append(chunk)
             self.misfits += len(misfits)

@@ -16,7 +16,7 @@ from imagecurate.shards.remote import StorageOptions
 from imagecurate.shards.samples import Rows, Samples
 from imagecurate.shards.schema import InputSchema
 from imagecurate.shards.shard import Shard
-from imagecurate.shards.sidecar import IMAGE_FIELD, join, read_columns
+from imagecurate.shards.sidecar import IMAGE_FIELD, join, read_columns, with_caption
 from imagecurate.shards.sources import ByteSource
 from imagecurate.shards.tar import TarReader
 
@@ -112,11 +112,11 @@ def index_shard(
         in_json = {column: rows.spread(values) for column, values in in_json.items()}
         others += [in_json.pop(CAPTION)] if CAPTION in in_json else []
         found = {JSON_EXTRA: rows.spread(extra)} | in_json | found
+        captions.add_further(documents.further_captions())
         counts |= {"json_damaged": documents.damaged, "json_values_misfit": documents.misfits}
     found[CAPTION], found[CAPTIONS] = captions.columns(rows.sample, others)
     if IMAGE_FIELD in schema.fields and schema.images == "all":
         found[IMAGE_FIELD] = _image_fields(rows)
-    several = rows.sample[found[CAPTIONS].is_valid().to_numpy(zero_copy_only=False)]
     counts |= {
         "members_ignored": samples.ignored,
         "places_damaged": reader.damaged_places or int(bool(damage)),
@@ -125,12 +125,12 @@ def index_shard(
         "images_without_extension": rows.shown,
         "captions_not_utf8": captions.not_utf8,
         "caption_differs": captions.differing,
-        "captions_several": len(np.unique(several)),
+        "captions_several": _samples_with(found[CAPTIONS], rows),
     }
     columns = dict(rows.columns)
     for column, kind in schema.fields.items():
         columns[column] = found[column] if column in found else pa.nulls(len(rows.sample), kind)
-    return pa.table(columns).replace_schema_metadata({COUNTS: json.dumps(counts)})
+    return pa.table(columns, metadata={COUNTS: json.dumps(counts)})
 
 
 def _read_parquet(
@@ -166,7 +166,7 @@ def _join(
 ) -> dict[str, Any]:
     """Give the columns of a parquet, and the caption by it, in the order of the rows."""
     wanted = schema.wanted()
-    caption = next((name for name in schema.parquet_captions if name in parquet.column_names), None)
+    parquet, caption = with_caption(parquet, schema.parquet_captions)
     if caption is not None:
         wanted[CAPTION] = (caption, pa.string())
     if IMAGE_FIELD in parquet.column_names:
@@ -178,6 +178,13 @@ def _join(
         found = {column: rows.spread(values) for column, values in found.items()}
     counts |= noticed
     return found
+
+
+def _samples_with(values: pa.Array, rows: Rows) -> int:
+    """In how many samples a value of rows is not null."""
+    if values.null_count == len(values):
+        return 0
+    return len(np.unique(rows.sample[values.is_valid().to_numpy(zero_copy_only=False)]))
 
 
 def _image_fields(rows: Rows) -> pa.Array:

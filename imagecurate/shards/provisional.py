@@ -11,7 +11,7 @@ from imagecurate.columns import CAPTION, KEY
 from imagecurate.shards.remote import StorageOptions
 from imagecurate.shards.schema import InputSchema
 from imagecurate.shards.shard import Shard
-from imagecurate.shards.sidecar import IMAGE_FIELD, id_texts, read_columns
+from imagecurate.shards.sidecar import IMAGE_FIELD, id_texts, read_columns, with_caption
 from imagecurate.shards.types import converted
 
 __all__ = ["provisional_index"]
@@ -61,7 +61,7 @@ def provisional_index(shard: Shard, schema: InputSchema, *, storage_options: Sto
     table, ids = table.take(rows), ids.take(rows)
     columns: dict[str, Any] = {KEY: ids, "_error": pa.nulls(len(table), pa.string())}
     wanted = schema.wanted()
-    caption = next((name for name in schema.parquet_captions if name in table.column_names), None)
+    table, caption = with_caption(table, schema.parquet_captions)
     if caption is not None:
         wanted[CAPTION] = (caption, pa.string())
     if schema.images == "all":

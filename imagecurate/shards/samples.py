@@ -31,6 +31,7 @@ MEMBERS = pa.list_(
         ]
     )
 )
+_MEMBER_FIELDS = list(MEMBERS.value_type)
 
 #: What a member is.  The lower goes before the higher as a sample's image: a plain field (``a.jpg``) before one with a
 #: dot (``a.depth.png``), and an image by name before one that only its first bytes show.
@@ -43,15 +44,20 @@ _MOST_BESIDE = 256
 
 Integers: TypeAlias = NDArray[np.int64]
 
+#: A member that was taken into a sample and whose data is all there: sample, field, extension, offset, size.
+Entry: TypeAlias = tuple[int, str, str, int, int]
 
-class Entry(NamedTuple):
-    """A member that was taken into a sample and whose data is all there."""
 
-    sample: int
-    field: str
-    extension: str
-    offset: int
-    size: int
+class _Members(NamedTuple):
+    """Members as columns."""
+
+    sample: Integers
+    name: pa.Array
+    start: Integers
+    offset: Integers
+    size: Integers
+    verbatim: pa.Array
+    sort: NDArray[np.int8]
 
 
 class Rows(NamedTuple):
@@ -159,7 +165,7 @@ class Samples:
         self._sizes.append(size)
         self._verbatim.append(verbatim and end + -end % BLOCK <= self._end)
         self._sorts.append(sort)
-        return Entry(sample, field, extension, offset, size)
+        return sample, field, extension, offset, size
 
     def add_damage(self, reason: str) -> None:
         """Add a row without a key, which says what is wrong with the shard itself."""
@@ -171,7 +177,8 @@ class Samples:
         The columns are ``key``, ``_error``, ``_image_name``, ``_image_offset``, ``_image_size``, ``_members`` and, with
         ``each_image``, ``_sample``.
         """
-        of_member, sorts = np.array(self._samples, np.int64), np.array(self._sorts, np.int8)
+        members = self._members()
+        of_member, sorts = members.sample, members.sort
         image = self._images(of_member, sorts)
         further = 0
         if each_image:
@@ -182,13 +189,16 @@ class Samples:
             image_of = np.full(len(of_row), -1)
             image_of[images[of_row] > 0] = image
         else:
-            order = np.lexsort((image, sorts[image], of_member[image]))
-            owner, first = np.unique(of_member[image][order], return_index=True)
             of_row, image_of = np.arange(len(self)), np.full(len(self), -1)
-            image_of[owner] = image[order][first]
-            further = len(image) - len(first)
-        columns = self._columns(of_row, image_of)
-        columns["_members"] = self._members(of_member, of_row, image_of, image)
+            owner, further = of_member[image], len(image)
+            if np.any(owner[1:] <= owner[:-1]):  # several of a sample, or samples that are not side by side
+                image = image[np.lexsort((image, sorts[image], owner))]
+                owner, first = np.unique(of_member[image], return_index=True)
+                image = image[first]
+            image_of[owner] = image
+            further -= len(image)
+        columns = self._columns(members, of_row, image_of)
+        columns["_members"] = self._lists(members, of_row, image_of, image)
         if each_image:
             columns[SAMPLE] = pa.array(np.searchsorted(of_row, of_row))
         shown = int(np.count_nonzero(sorts[image_of[image_of >= 0]] > _AUXILIARY))
@@ -198,6 +208,8 @@ class Samples:
         """Numbers of the members that are images; where one says so by its name, its sample has no other kind."""
         image = np.flatnonzero(sorts)
         by_name = sorts[image] <= _AUXILIARY
+        if by_name.all():
+            return image
         named = np.zeros(len(self), np.bool_)
         named[of_member[image[by_name]]] = True
         named[list(self._linked_images)] = True
@@ -212,9 +224,19 @@ class Samples:
             self._fail(sample, f"too many members: {images[sample]} images beside {others[sample]} others")
         return crowded
 
-    def _columns(self, of_row: Integers, image_of: Integers) -> dict[str, pa.Array]:
+    def _members(self) -> _Members:
+        return _Members(
+            np.array(self._samples, np.int64),
+            pa.array(self._names, pa.string()),
+            np.array(self._starts, np.int64),
+            np.array(self._offsets, np.int64),
+            np.array(self._sizes, np.int64),
+            pa.array(self._verbatim, pa.bool_()),
+            np.array(self._sorts, np.int8),
+        )
+
+    def _columns(self, members: _Members, of_row: Integers, image_of: Integers) -> dict[str, pa.Array]:
         """Columns of one value a row: ``of_row`` has its sample, ``image_of`` the member that is its image, or -1."""
-        offset, size = np.array(self._offsets, np.int64), np.array(self._sizes, np.int64)
         errors = [self._errors[sample] for sample in of_row.tolist()]
         for later, first in self._repeats.items():
             position = int(np.searchsorted(of_row, first))
@@ -224,23 +246,25 @@ class Samples:
         for row in np.flatnonzero(~named).tolist():
             is_linked = of_row[row] in self._linked_images
             errors[row] = errors[row] or ("image is a symbolic link" if is_linked else "no image")
-        for row in np.flatnonzero(named)[size[image_of[named]] == 0].tolist():
+        size = np.append(members.size, -1)[image_of]  # of no image -1
+        for row in np.flatnonzero(size == 0).tolist():
             errors[row] = errors[row] or "empty image"
-        sound = np.array([error is None for error in errors], np.bool_)
+        error = pa.array(errors, pa.string())
+        unsound = error.is_valid().to_numpy(zero_copy_only=False)
+        keys = pa.array(self.keys, pa.string())
         return {
-            "key": pa.array(self.keys, pa.string()).take(pa.array(of_row)),
-            "_error": pa.array(errors, pa.string()),
-            "_image_name": pa.array(self._names, pa.string()).take(pa.array(image_of, mask=~named)),
-            "_image_offset": pa.array(offset).take(pa.array(image_of, mask=~sound)),
-            "_image_size": pa.array(size).take(pa.array(image_of, mask=~sound)),
+            "key": keys if len(of_row) == len(self) else keys.take(pa.array(of_row)),
+            "_error": error,
+            "_image_name": members.name.take(pa.array(image_of, mask=~named)),
+            "_image_offset": pa.array(np.append(members.offset, -1)[image_of], mask=unsound),
+            "_image_size": pa.array(size, mask=unsound),
         }
 
-    def _members(self, of_member: Integers, of_row: Integers, image_of: Integers, image: Integers) -> pa.ListArray:
+    def _lists(self, members: _Members, of_row: Integers, image_of: Integers, image: Integers) -> pa.ListArray:
         """List for each row the members of its sample, in order; of several rows' images only its own."""
-        fields: list[pa.Array] = [pa.array(self._names, pa.string())]
-        fields += [pa.array(np.array(values, np.int64)) for values in (self._starts, self._offsets, self._sizes)]
-        fields.append(pa.array(self._verbatim, pa.bool_()))
-        row = of_member  # of each member listed
+        numbers = (pa.array(values) for values in (members.start, members.offset, members.size))
+        fields = [members.name, *numbers, members.verbatim]
+        row = of_member = members.sample  # of each member listed
         if len(of_row) > len(self):
             row, member = _shared(of_member, of_row, image)
             row = np.concatenate([row, np.flatnonzero(image_of >= 0)])
@@ -253,8 +277,8 @@ class Samples:
             row = of_member[order]
             fields = [values.take(pa.array(order)) for values in fields]
         bounds = np.searchsorted(row, np.arange(len(of_row) + 1)).astype(np.int32)
-        members = pa.StructArray.from_arrays(fields, fields=list(MEMBERS.value_type))
-        return pa.ListArray.from_arrays(pa.array(bounds), members)
+        listed = pa.StructArray.from_arrays(fields, fields=_MEMBER_FIELDS)
+        return pa.ListArray.from_arrays(pa.array(bounds), listed)
 
     def _shows_image(self, offset: int, size: int) -> bool:
         return is_image(self._read(offset, min(size, SIGNATURE_BYTES)))

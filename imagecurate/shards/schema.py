@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -33,8 +34,11 @@ RESERVED = frozenset(
 #: What a caption is called in published data sets (LAION: ``TEXT``), in small letters.
 _CAPTION_NAMES = (CAPTION, "text")
 
+#: How alike two names are, by difflib, of which one was probably meant to be the other.
+_SAME_WORD = 0.85
+
 #: Part of the identity; raised when an index of the same shards and schema comes out differently.
-INDEX_VERSION = 3
+INDEX_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,11 @@ class InputSchema:
     parquet_captions, json_captions : tuple of str
         What the caption may be called; of those that a parquet or document has, the first counts.
     in_parquet : tuple of str
-        Columns that a parquet alone answers for; the caption only as long as no text or JSON says otherwise.
+        Columns that a parquet alone answers for: the key where ids are texts, for only the tar tells how an integer is
+        spelt there; the caption as long as no text or JSON says otherwise.
     differences : tuple of str
-        What differs between the files that were looked at, one sentence a column.
+        What differs between the files that were looked at, and which stated columns they nearly have, one sentence a
+        column.
     """
 
     fields: Mapping[str, pa.DataType]
@@ -135,7 +141,7 @@ def discover_schema(
     Raises
     ------
     ParameterError
-        An unknown mode or type.
+        An unknown mode or type, or a type for a column of imagecurate's own.
     ColumnNotFoundError
         A parquet without ``id_col``.
     ShardError
@@ -173,9 +179,11 @@ def discover_schema(
     types = {column: settled_type(common_type(found[name])) for column, name in names.items()}
     unstated = {column: (name, types[column]) for column, name in names.items() if column not in stated}
     differ = differences([*parquets, *documents], unstated, json_only)
-    answers = [KEY, *([CAPTION] if in_parquet.intersection(_caption_names(parquets)) else [])]
+    answers = [KEY] if all(pa.types.is_string(file.types[id_col]) for file in parquets) else []
+    answers += [CAPTION] if in_parquet.intersection(_caption_names(parquets)) else []
     answers += [column for column, name in names.items() if name in in_parquet]
     answers += elsewhere & {IMAGE_FIELD}
+    differ += tuple(_near_misses(stated, types))
     for column, kind in stated.items():
         if column not in types:
             names |= _columns([column], own)
@@ -240,7 +248,23 @@ def _stated(schema: Mapping[str, Any] | None, id_col: str, metadata: str, images
         raise ParameterError.because("schema names columns, but metadata='none' reads none", "leave one of them out")
     if not pa.types.is_string(stated.pop(CAPTION, pa.string())):
         raise ParameterError(f"schema: {CAPTION!r} is always a string")
+    for column in stated:
+        if column in RESERVED or column == CAPTIONS or (column == IMAGE_FIELD and images == "all"):
+            raise ParameterError.because(
+                f"schema: {column!r} is a column that imagecurate writes itself",
+                f"one that comes in under this name is called 'input_{column}'",
+            )
     return stated
+
+
+def _near_misses(stated: Iterable[str], found: Collection[str]) -> Iterator[str]:
+    """Say of stated columns that were not found which that were found they may mean, by case or spelling."""
+    known = {column.lower(): column for column in found}
+    for column in stated:
+        guesses = difflib.get_close_matches(column.lower(), known, n=1, cutoff=_SAME_WORD)
+        if guesses and column not in found:
+            guess = known[guesses[0]]
+            yield f"schema= names {column!r}, which is in no file that was looked at; did you mean {guess!r}?"
 
 
 def _columns(names: Iterable[str], own: Collection[str] = ()) -> dict[str, str]:

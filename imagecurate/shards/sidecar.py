@@ -11,10 +11,13 @@ import pyarrow.parquet as pq
 from imagecurate.shards.remote import StorageOptions, read_end, read_whole
 from imagecurate.shards.types import converted, plain_type
 
-__all__ = ["IMAGE_FIELD", "id_texts", "join", "read_columns", "read_footer"]
+__all__ = ["IMAGE_FIELD", "id_texts", "join", "read_columns", "read_footer", "with_caption"]
 
 #: Column that says which image of a sample a row means: the field of its member, as ``0.jpg``.
 IMAGE_FIELD = "image_field"
+
+#: A column that is made of several captions.
+_MERGED = "\0caption"
 
 #: Most footers fit into the last 64 KiB: pyarrow reads as much at first.
 _FOOTER_BYTES = 64 << 10
@@ -44,9 +47,30 @@ def read_columns(url: str, columns: Iterable[str], storage_options: StorageOptio
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         names = file.schema_arrow.names
-        return file.read([name for name in columns if names.count(name) == 1], use_threads=False)
+        table = file.read([name for name in columns if names.count(name) == 1], use_threads=False)
+        for number, field in enumerate(table.schema):
+            if plain_type(field.type) != field.type:  # views among them, which Arrow can hardly compute with
+                table = table.set_column(number, field.name, converted(table[number], plain_type(field.type))[0])
     except _DAMAGE:
         return None
+    return table
+
+
+def with_caption(table: pa.Table, names: Iterable[str]) -> tuple[pa.Table, str | None]:
+    """Find the column that is the caption: of several names the first, and where that is null the next.
+
+    Returns
+    -------
+    table : pyarrow.Table
+        With a column more where several names make one.
+    name : str or None
+        That of the caption's column; None where there is none.
+    """
+    there = [name for name in names if name in table.column_names]
+    if len(there) < 2:
+        return table, next(iter(there), None)
+    texts = [converted(table[name], pa.string())[0] for name in there]
+    return table.append_column(_MERGED, pc.coalesce(*texts)), _MERGED
 
 
 def join(
@@ -57,7 +81,7 @@ def join(
     fields: pa.Array | None = None,
     *,
     by_field: bool = False,
-) -> tuple[dict[str, pa.Array | pa.ChunkedArray], dict[str, int]]:
+) -> tuple[dict[str, pa.Array], dict[str, int]]:
     """Look up each key in the rows of a parquet.
 
     Ids are compared with keys as text; integer ids of any width (and floats without fraction) match a key that says
@@ -85,7 +109,10 @@ def join(
         What did not match.
     """
     comparable, ids = _comparable(keys, table[id_col])
-    rows = pc.index_in(comparable, value_set=ids, skip_nulls=True)
+    repeated = len(ids) - ids.null_count - pc.count_distinct(ids).as_py()
+    # As a rule there is one row for each sample, in the same order.
+    rows_are_samples = fields is None and not repeated and not ids.null_count and ids.equals(comparable)
+    rows = None if rows_are_samples else pc.index_in(comparable, value_set=ids, skip_nulls=True)
     if fields is not None:
         of_field = _joined(ids, id_texts(table[IMAGE_FIELD])[0])
         exact = pc.index_in(_joined(comparable, fields), value_set=of_field, skip_nulls=True)
@@ -93,21 +120,29 @@ def join(
             comparable, ids, rows = _joined(comparable, fields), of_field, exact
         else:
             rows = pc.coalesce(exact, rows)
-    matched = pc.is_in(ids, value_set=comparable, skip_nulls=True)
+        repeated = len(ids) - ids.null_count - pc.count_distinct(ids).as_py()
     counts = {
         "parquet_rows": len(ids),
-        "parquet_rows_without_sample": matched.false_count,
-        "parquet_ids_repeated": len(ids) - ids.null_count - len(ids.drop_null().unique()),
-        "samples_without_parquet_row": rows.null_count - comparable.null_count,
+        "parquet_rows_without_sample": 0,
+        "parquet_ids_repeated": repeated,
+        "samples_without_parquet_row": 0,
         "parquet_values_misfit": 0,
     }
+    if rows is not None:
+        counts["parquet_rows_without_sample"] = pc.is_in(ids, value_set=comparable, skip_nulls=True).false_count
+        counts["samples_without_parquet_row"] = rows.null_count - comparable.null_count
     found = {}
     for column, (name, kind) in columns.items():
         if name not in table.column_names:
             continue
-        found[column], misfits = converted(table[name].take(rows), kind)
+        values = _one_array(table[name])
+        found[column], misfits = converted(values if rows is None else values.take(rows), kind)
         counts["parquet_values_misfit"] += misfits
     return found, counts
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _joined(ids: pa.Array, fields: pa.Array) -> pa.Array:
@@ -118,7 +153,7 @@ def _joined(ids: pa.Array, fields: pa.Array) -> pa.Array:
 def id_texts(ids: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, bool]:
     """Give ids as text, and whether they are integers: then ``"000000042"`` says the same as ``"42"``."""
     ids, _ = converted(ids, plain_type(ids.type))
-    ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
+    ids = _one_array(ids) if isinstance(ids, pa.ChunkedArray) else ids
     if pa.types.is_floating(ids.type):  # integers that pandas once saw a null among
         ids, _ = converted(ids, pa.int64())
     # As text, since no integer of Arrow's holds every id.

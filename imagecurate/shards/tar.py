@@ -10,19 +10,28 @@ References
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from imagecurate.shards.compression import MAGIC_SIZE, compression_of
-from imagecurate.shards.sources import ByteSource
+from imagecurate.shards.plain_tar import plain_members
+from imagecurate.shards.sources import ByteSource, LocalSource
+from imagecurate.shards.tar_headers import (
+    BLOCK,
+    MAGIC,
+    SPARSE_RECORD,
+    DamageError,
+    Header,
+    decimal,
+    pad,
+    parse_header,
+    parse_records,
+    text,
+)
 
 __all__ = ["BLOCK", "FILE", "HARD_LINK", "OTHER", "SPARSE", "SYMBOLIC_LINK", "Member", "TarReader"]
-
-BLOCK = 512
 
 FILE = "file"
 HARD_LINK = "hard link"
@@ -30,8 +39,6 @@ SYMBOLIC_LINK = "symbolic link"
 SPARSE = "sparse file"
 OTHER = "other"  # folders, devices, volume labels
 
-#: name, size, checksum, type, link name, magic, prefix
-_HEADER = struct.Struct("100s24x12s12x8sc100s6s82x155s12x")
 _KINDS = {b"1": HARD_LINK, b"2": SYMBOLIC_LINK, b"S": SPARSE, **dict.fromkeys((b"0", b"\0", b"7"), FILE)}
 #: Types whose size field counts no data in the archive: links, devices, folders, pipes.
 _NO_DATA = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
@@ -39,14 +46,11 @@ _NO_DATA = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
 _EXTENSIONS = frozenset((b"x", b"X", b"L", b"K", b"g"))
 #: Names and PAX records are small; Go's archive/tar draws the line at the same place.
 _MOST_EXTENSION_BYTES = 1 << 20
-#: PAX records that decide which bytes a member has under which name; times, owners and comments do not.
-_DECISIVE = frozenset((b"path", b"linkpath", b"size"))
-_SPARSE_RECORD = b"GNU.sparse."
-
+#: A local tar up to here is read whole: that takes no longer than to read around each header.
+_SMALL = 8 << 20
 #: Where no header follows damage within so many bytes, the walk ends.
 _MOST_SEARCHED = 64 << 20
 _SEARCH_STEP = 1 << 20
-_MAGIC = np.frombuffer(b"ustar", np.uint8)
 #: Archives end in zeros up to a record of 10 KiB, or one of the writer's choice; more is a download with a hole.
 _MOST_PADDING = 1 << 20
 
@@ -68,24 +72,8 @@ class Member(NamedTuple):
     verbatim: bool
 
 
-class _Header(NamedTuple):
-    name: bytes
-    size: int
-    kind: bytes
-    link: bytes
-
-
-class _DamageError(Exception):
-    """What is at this position is no header, or only the beginning of one."""
-
-    def __init__(self, position: int, reason: str = "", *, is_cut_off: bool = False) -> None:
-        super().__init__(reason)
-        self.position = position
-        self.is_cut_off = is_cut_off
-
-
 class TarReader:
-    """Iterates over the members of a tar, reading a few kilobytes around each header.
+    """Iterates over the members of a tar, reading a few kilobytes around each header, or all of a small local file.
 
     What lies in the window of a header (captions, JSON, the next headers) is served from it: one read does for all
     small members of a sample.
@@ -124,6 +112,19 @@ class TarReader:
         return self._window[first : first + size]
 
     def __iter__(self) -> Iterator[Member]:
+        plain = self._plain()
+        return self._walk() if plain is None else plain
+
+    def _plain(self) -> Iterator[Member] | None:
+        """The members of a small plain tar, which is read whole; None for any other."""
+        if not isinstance(self._source, LocalSource) or self._source.size > _SMALL:
+            return None
+        found = plain_members(self.read(0, self._source.size))
+        if found is None:
+            return None
+        return (Member(name, FILE, start, offset, size, "", True) for name, start, offset, size in found)
+
+    def _walk(self) -> Iterator[Member]:
         position = 0
         member: Member | None = None
         if not self._source.has(0):
@@ -131,7 +132,7 @@ class TarReader:
         while self._source.has(position):
             try:
                 member, position = self._member(position)
-            except _DamageError as damage:
+            except DamageError as damage:
                 member, position = None, self._after_damage(damage)
                 continue
             if member is None:
@@ -160,13 +161,13 @@ class TarReader:
             elif header.kind == b"K":
                 long_link = data.partition(b"\0")[0]
             elif header.kind == b"g":
-                self._globals = {**self._globals, **_records(data, position)}
+                self._globals = {**self._globals, **parse_records(data, position)}
                 records = {**self._globals, **records}
                 is_whole = is_whole and position == start
-                start = offset + _padded(header.size)  # a global header belongs to no one member
+                start = offset + pad(header.size)  # a global header belongs to no one member
             else:
-                records = {**records, **_records(data, position)}
-            position = offset + _padded(header.size)
+                records = {**records, **parse_records(data, position)}
+            position = offset + pad(header.size)
 
         name, size, kind, link = header
         sort = _KINDS.get(kind, OTHER)
@@ -175,28 +176,28 @@ class TarReader:
         if records:
             name, link = records.get(b"path") or name, records.get(b"linkpath") or link
             if b"size" in records:
-                size = _decimal(records[b"size"], position)
-            if any(record.startswith(_SPARSE_RECORD) for record in records):
+                size = decimal(records[b"size"], position)
+            if any(record.startswith(SPARSE_RECORD) for record in records):
                 sort, name, verbatim = SPARSE, records.get(b"GNU.sparse.name") or name, False
         if kind == b"\0" and name.endswith(b"/"):  # a folder, before folders had a type
             sort, verbatim = OTHER, False
         if kind == b"S":
             offset = self._after_sparse_map(position)
-        end = offset + (0 if kind in _NO_DATA else _padded(size))
-        return Member(_text(name), sort, start, offset, size, _text(link) if link else "", verbatim), end
+        end = offset + (0 if kind in _NO_DATA else pad(size))
+        return Member(text(name), sort, start, offset, size, text(link) if link else "", verbatim), end
 
-    def _header(self, position: int) -> _Header | None:
+    def _header(self, position: int) -> Header | None:
         block = self.read(position, BLOCK)
         if len(block) < BLOCK:
-            raise _DamageError(position, is_cut_off=True)
-        return _parsed(block, position)
+            raise DamageError(position, is_cut_off=True)
+        return parse_header(block, position)
 
-    def _extension(self, header: _Header, offset: int) -> bytes:
+    def _extension(self, header: Header, offset: int) -> bytes:
         if header.size > _MOST_EXTENSION_BYTES:
-            raise _DamageError(offset - BLOCK, f"an extension header of {header.size} bytes")
+            raise DamageError(offset - BLOCK, f"an extension header of {header.size} bytes")
         data = self.read(offset, header.size)
         if len(data) < header.size:
-            raise _DamageError(offset - BLOCK, is_cut_off=True)
+            raise DamageError(offset - BLOCK, is_cut_off=True)
         return data
 
     def _after_sparse_map(self, position: int) -> int:
@@ -205,11 +206,11 @@ class TarReader:
         while more:
             block = self.read(offset, BLOCK)
             if len(block) < BLOCK:
-                raise _DamageError(offset, is_cut_off=True)
+                raise DamageError(offset, is_cut_off=True)
             more, offset = block[504], offset + BLOCK
         return offset
 
-    def _after_damage(self, damage: _DamageError) -> int:
+    def _after_damage(self, damage: DamageError) -> int:
         found = self._find_header(damage.position + BLOCK)
         if damage.is_cut_off and self._source.size >= BLOCK:
             self._note(f"truncated tar: the file ends within the header at byte {damage.position}")
@@ -243,10 +244,10 @@ class TarReader:
         while position + BLOCK <= end:
             chunk = self._source.read(position, step)
             blocks = np.frombuffer(chunk, np.uint8, len(chunk) // BLOCK * BLOCK).reshape(-1, BLOCK)
-            for number in np.flatnonzero((blocks[:, 257:262] == _MAGIC).all(axis=1)).tolist():
+            for number in np.flatnonzero((blocks[:, 257:262] == MAGIC).all(axis=1)).tolist():
                 try:
-                    _parsed(chunk[number * BLOCK : (number + 1) * BLOCK], position)
-                except _DamageError:
+                    parse_header(chunk[number * BLOCK : (number + 1) * BLOCK], position)
+                except DamageError:
                     continue
                 return int(position + number * BLOCK)
             if len(blocks) == 0:
@@ -260,73 +261,5 @@ class TarReader:
         return f"{compression}-compressed tar, which has to be unpacked first" if compression else "not a tar file"
 
 
-def _parsed(block: bytes, position: int) -> _Header | None:
-    """Read one header block; None where it is all zeros."""
-    name, size, checksum, kind, link, magic, prefix = _HEADER.unpack(block)
-    try:
-        stored = int(checksum.partition(b"\0")[0], 8)
-    except ValueError:
-        if not block.strip(b"\0"):
-            return None
-        raise _DamageError(position, "no valid header") from None
-    # The low half of Adler-32 is the sum of the bytes plus one, modulo 65521: a sum at the speed of C.  A header's
-    # checksum counts its own field as eight spaces.
-    total = (zlib.adler32(block) & 0xFFFF) - 1 - sum(checksum) + 8 * 32
-    if (stored - total) % 65521:
-        signed = sum(struct.unpack("512b", block)) - sum(struct.unpack("8b", checksum)) + 8 * 32
-        if stored != signed:  # what the tar of Sun and NeXT wrote
-            raise _DamageError(position, "no valid header")
-    name = name.partition(b"\0")[0]
-    if prefix[0] and magic == b"ustar\0":  # GNU keeps times there
-        name = prefix.partition(b"\0")[0] + b"/" + name
-    return _Header(name, _number(size, position), kind, link.partition(b"\0")[0])
-
-
-def _number(field: bytes, position: int) -> int:
-    """Read a size: octal text or, where that is too short, a big-endian number behind a byte with the high bit."""
-    if field[0] & 0x80:
-        value = int.from_bytes(bytes([field[0] & 0x7F if field[0] != 0xFF else 0xFF]) + field[1:], signed=True)
-    else:
-        try:
-            value = int(field.partition(b"\0")[0].strip() or b"0", 8)
-        except ValueError:
-            raise _DamageError(position, f"a size of {field!r}") from None
-    if value < 0:
-        raise _DamageError(position, "a negative size")
-    return value
-
-
-def _decimal(value: bytes, position: int) -> int:
-    if not value.isdigit() or len(value) > 20:
-        raise _DamageError(position, f"a size of {value[:40]!r}")
-    return int(value)
-
-
-def _records(data: bytes, position: int) -> dict[bytes, bytes]:
-    """Read PAX records, each a length, a space, ``key=value`` and a line feed; only those that say what a member is."""
-    records = {}
-    at = 0
-    while at < len(data) and data[at]:
-        digits = data[at : at + 20].partition(b" ")[0]
-        length = int(digits) if digits.isdigit() else 0
-        record = data[at : at + length]
-        key, equals, value = record[len(digits) + 1 : -1].partition(b"=")
-        if not equals or len(record) < length:
-            raise _DamageError(position, "a PAX header without sense")
-        if key in _DECISIVE or key.startswith(_SPARSE_RECORD):
-            records[key] = value
-        at += length
-    return records
-
-
 def _where(found: int | None) -> str:
     return "nothing readable after it" if found is None else f"the next whole header is at byte {found}"
-
-
-def _padded(size: int) -> int:
-    return (size + BLOCK - 1) // BLOCK * BLOCK
-
-
-def _text(name: bytes) -> str:
-    """Decode a name; bytes that are no UTF-8 are spelled out in hex, so that different names stay different."""
-    return name.decode("utf-8", "backslashreplace")

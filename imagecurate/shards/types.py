@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from types import NoneType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from imagecurate.errors import ParameterError
@@ -48,6 +49,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return pa.float32()
     if _is_list(kind):
         return pa.list_(plain_type(kind.value_type))
+    if pa.types.is_map(kind):
+        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
     if pa.types.is_struct(kind):
         return pa.struct([pa.field(field.name, plain_type(field.type)) for field in kind])
     return kind
@@ -96,7 +99,7 @@ def json_type(value: Any) -> pa.DataType:
 
 
 def stated_type(column: str, stated: Any) -> pa.DataType:
-    """The type that a user wrote for a column: an Arrow type, its name, or one of str, int, float and bool.
+    """The type that a user wrote for a column: an Arrow type, its name, a NumPy dtype, or str, int, float or bool.
 
     Raises
     ------
@@ -105,14 +108,17 @@ def stated_type(column: str, stated: Any) -> pa.DataType:
 
     Examples
     --------
-    >>> stated_type("score", "float32"), stated_type("width", int)
-    (DataType(float), DataType(int64))
+    >>> stated_type("score", "float32"), stated_type("width", int), stated_type("height", np.uint16)
+    (DataType(float), DataType(int64), DataType(uint16))
     """
     if isinstance(stated, pa.DataType):
         return stated
     try:
-        return _PYTHON[stated] if isinstance(stated, type) else pa.type_for_alias(str(stated))
-    except (KeyError, ValueError):
+        if isinstance(stated, type) and stated in _PYTHON:
+            return _PYTHON[stated]
+        is_numpy = isinstance(stated, type | np.dtype)
+        return pa.from_numpy_dtype(stated) if is_numpy else pa.type_for_alias(str(stated))
+    except (TypeError, ValueError, pa.ArrowNotImplementedError):
         raise ParameterError.because(
             f"schema: {stated!r} is no type for column {column!r}",
             "write an Arrow type such as 'string', 'int64', 'float32', 'bool', or a pyarrow.DataType",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -62,6 +64,9 @@ class ThumbnailEmbedder(ImageStage):
     >>> (vectors @ vectors[0]).round(2).tolist()
     [1.0, 1.0, -1.0]
     """
+
+    #: Of 105,570 pairs of photographs the 60 planted copies have at least 0.955, all others at most 0.732.
+    duplicate_similarity: ClassVar[float] = 0.93
 
     image_embedding_column: str = Field(default="image_embedding", min_length=1)
 

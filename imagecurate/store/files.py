@@ -215,7 +215,7 @@ class Store:
 
     def index(self, fingerprint: str, shard: StoredShard) -> Path:
         """File with the index of a shard: its samples, where their members lie, the incoming columns."""
-        return self.root / "index" / fingerprint / shard.source / f"{shard.name}-{shard.metadata_token}.parquet"
+        return Path(f"{self.root}/index/{fingerprint}/{shard.source}/{shard.name}-{shard.metadata_token}.arrow")
 
     def mask(self, token: str, shard: StoredShard) -> Path:
         """File with the positions that a raw mask keeps of a shard."""

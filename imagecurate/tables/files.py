@@ -19,12 +19,11 @@ from imagecurate.shards.listing import File, Folder, Place, place_of
 from imagecurate.shards.remote import StorageOptions, local_path
 from imagecurate.shards.sources import ByteSource, LocalSource, RangeSource
 
-__all__ = ["TableFile", "TablePath", "find_parquets", "named_file", "open_stream", "readable"]
+__all__ = ["PARQUET", "TableFile", "TablePath", "find_parquets", "named_file", "open_stream", "readable"]
 
 #: A folder, file, glob or brace pattern, or several of them.
 TablePath: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-_PARQUET = ".parquet"
-
+PARQUET = ".parquet"
 
 #: What pyarrow and NumPy raise for bytes that are no good file, and file systems for bytes that cannot be had.
 _DAMAGE = (pa.ArrowException, OSError, ValueError, EOFError, MemoryError)
@@ -111,7 +110,7 @@ def named_file(path: str, storage_options: StorageOptions = None) -> TableFile:
 
 
 @contextmanager
-def readable(file: TableFile) -> Iterator[None]:
+def readable(file: TableFile, hint: str = "see that it is whole and can be reached") -> Iterator[None]:
     """Name the file in what goes wrong with its bytes.
 
     Raises
@@ -124,9 +123,7 @@ def readable(file: TableFile) -> Iterator[None]:
     except ImageCurateError:
         raise
     except _DAMAGE as error:
-        raise ShardError.because(
-            f"{file.url!r} cannot be read: {error}", "see that it is whole and can be reached"
-        ) from error
+        raise ShardError.because(f"{file.url!r} cannot be read: {error}", hint) from error
 
 
 def open_stream(file: TableFile, storage_options: StorageOptions = None) -> io.RawIOBase:
@@ -223,14 +220,14 @@ def _meant(place: Place, pattern: str, text: str) -> dict[str, File]:
         folders = place.matching(parent) if place.wildcard.search(parent) else {parent: place.listing(parent)}
         found = _parquets(folders, name) or _parquets(place.matching(path), "*")
         where = f"matches {text!r}"
-    elif (place.can_list or _PARQUET not in path) and place.is_folder(path):
+    elif (place.can_list or PARQUET not in path) and place.is_folder(path):
         found = _parquets({path: place.listing(path)}, "*") or _parquets(place.tree(path), "*")
         where = f"in folder {text!r} or below it"
     else:
         found = place.look_up([path])
         where = f"at {text!r}"
     if not found:
-        raise ShardError.because(f"no {_PARQUET} file {where}", _hint(place, path))
+        raise ShardError.because(f"no {PARQUET} file {where}", _hint(place, path))
     return found
 
 
@@ -240,7 +237,7 @@ def _parquets(folders: Mapping[str, Folder], name: str) -> dict[str, File]:
         f"{parent}/{file}": folder.files[file]
         for parent, folder in folders.items()
         for file in folder.files
-        if file.endswith(_PARQUET) and matches(file)
+        if file.endswith(PARQUET) and matches(file)
     }
     return dict(sorted(found.items()))
 
@@ -248,7 +245,7 @@ def _parquets(folders: Mapping[str, Folder], name: str) -> dict[str, File]:
 def _hint(place: Place, path: str) -> str:
     folder = path.rpartition("/")[0]
     if place.can_list and not place.wildcard.search(folder):
-        there = [name for name in place.listing(folder).files if name.endswith(_PARQUET)]
+        there = [name for name in place.listing(folder).files if name.endswith(PARQUET)]
         if there:
             return f"in {folder!r} there is: {listed(sorted(there), 5)}"
-    return f"name a folder, a file or a pattern of {_PARQUET} files"
+    return f"name a folder, a file or a pattern of {PARQUET} files"

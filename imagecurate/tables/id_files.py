@@ -79,19 +79,29 @@ def _read_csv(stream: io.RawIOBase, on: str) -> Iterator[pa.Array]:
     file.seek(0)
     if not names:
         raise ValueError("it has no header")
-    if on not in names and len(names) > 1:
-        raise ColumnNotFoundError.because(
-            f"column {on!r} not found among those of the list: {listed(names, 20)}", "name the column of ids so"
-        )
-    column = on if on in names else names[0]
+    if on not in names:
+        raise _without_column(on, names)
     with pacsv.open_csv(
         pa.PythonFile(file, mode="r"),
         pacsv.ReadOptions(use_threads=False, block_size=_BUFFER),
         pacsv.ParseOptions(newlines_in_values=True),
-        pacsv.ConvertOptions(column_types={column: pa.string()}, include_columns=[column]),
+        pacsv.ConvertOptions(column_types={on: pa.string()}, include_columns=[on]),
     ) as reader:
         for batch in reader:
             yield batch[0]
+
+
+def _without_column(on: str, names: list[str]) -> ColumnNotFoundError:
+    """Say what the first line of a CSV holds: of a single column it may be an id, or not be cut where it should be."""
+    hint = "name the column of ids so"
+    other = next((mark for mark in ";\t|" if mark in names[0]), None)
+    if len(names) == 1 and other:
+        hint = f"a .csv is read with commas between columns, and here there is {other!r}"
+    elif len(names) == 1:
+        hint = f"write {on!r} into the first line, or, where that is an id, call the file .txt, which has no header"
+    return ColumnNotFoundError.because(
+        f"column {on!r} not found among those of the list, by its first line: {listed(map(repr, names), 20)}", hint
+    )
 
 
 def _read_npy(stream: io.RawIOBase, on: str) -> Iterator[pa.Array]:

@@ -50,7 +50,7 @@ class IdList:
             Texts or integers: a Python iterable, a NumPy array (also of pairs ``u8,u8``), a pandas Series or Index, a
             pyarrow array, a column of a dataset's metadata.  Or where they are: a ``.txt`` file of one id a line, a
             ``.npy``, a ``.csv`` with a header, or parquet files as `Table.open` takes them; of CSV and parquet the
-            column ``on`` is read, or the only column.
+            column ``on`` is read, of a parquet also the only column.
         on : str
             The column of ids.
         folder : Path
@@ -64,7 +64,7 @@ class IdList:
         ParameterError
             These are no ids.
         ColumnNotFoundError
-            A CSV or parquet has neither the column nor only one.
+            A CSV has no such column, or a parquet neither that nor only one.
         ShardError
             A file is not there, or damaged.
         OutputError

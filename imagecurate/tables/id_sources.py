@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
 from collections.abc import Generator, Iterable
 from contextlib import closing
@@ -12,14 +13,15 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from imagecurate.errors import ParameterError, ShardError
+from imagecurate.errors import ParameterError, ShardError, listed
 from imagecurate.shards.remote import StorageOptions
 from imagecurate.shards.types import plain_type
 from imagecurate.store import digest
-from imagecurate.tables.files import TableFile, named_file, open_stream, readable
+from imagecurate.tables.files import PARQUET, TableFile, named_file, open_stream, readable
 from imagecurate.tables.id_files import READERS, extension_of, ids_in_array
 from imagecurate.tables.ids import all_valid, as_text, hashed, is_number
 from imagecurate.tables.index import Index, index_schema, indexed, open_index
@@ -168,6 +170,7 @@ def _given(ids: Any) -> tuple[_Ids, bool]:
     if not isinstance(ids, pa.Array | pa.ChunkedArray):
         if objects or not hasattr(ids, "__arrow_c_stream__"):
             values = list(ids)
+            _refuse_paths(values)
             return pa.array(map(_text, values), pa.string()), any(isinstance(one, Real) for one in values)
         ids = pa.chunked_array(ids)  # a column of any data frame library
     kind = plain_type(ids.type)
@@ -176,8 +179,23 @@ def _given(ids: Any) -> tuple[_Ids, bool]:
     return ids, is_number(kind)
 
 
+def _refuse_paths(values: list[Any]) -> None:
+    """Take names of files for what they are: as ids they would match nothing."""
+    if values and all(isinstance(one, str | os.PathLike) and _may_be_path(os.fspath(one)) for one in values):
+        raise ParameterError.because(
+            f"expected ids, found a list of paths: {listed(map(repr, values), 3)}",
+            "give the path itself, not in a list; several files of ids are a folder or pattern of parquets",
+        )
+
+
+def _may_be_path(text: str) -> bool:
+    return extension_of(text) in (PARQUET, *READERS) or (os.sep in text and Path(text).is_file())
+
+
 def _text(one: Any) -> str | None:
-    if one is None or isinstance(one, str):
+    if one is None or one is pd.NA:
+        return None
+    if isinstance(one, str):
         return one
     if isinstance(one, bytes):
         try:

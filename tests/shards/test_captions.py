@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from making import Sample, picture, write_shard, write_tar
 
+import imagecurate as ic
 from imagecurate.shards import InputSchema, discover_schema, find_shards, index_shard, open_shard
 from imagecurate.shards.captions import Captions
 
@@ -127,12 +128,12 @@ def test_what_is_no_text_is_no_caption(tmp_path: Path) -> None:
 
 
 def test_every_shard_has_its_own_name_for_it(tmp_path: Path) -> None:
-    """Sources of several makers: in each parquet and document the best name counts that it has."""
+    """Sources of several makers: in each parquet and document the best name counts that says something."""
     write_shard(tmp_path / "a" / "0.tar", [sample("0")], [{"key": "0", "TEXT": "upper"}])
     write_shard(tmp_path / "a" / "1.tar", [sample("1")], [{"key": "1", "caption": None, "TEXT": "upper"}])
     write_shard(tmp_path / "b" / "0.tar", [sample("2", json={"caption": "json"}), sample("3", json={"text": "small"})])
     schema, tables = opened(tmp_path)
-    assert [table["caption"].to_pylist() for table in tables] == [["upper"], [None], ["json", "small"]]
+    assert [table["caption"].to_pylist() for table in tables] == [["upper"], ["upper"], ["json", "small"]]
     assert (schema.parquet_captions, schema.json_captions) == (("caption", "TEXT"), ("caption", "text"))
     other = discover_schema(find_shards(tmp_path / "b"))
     assert other.identity() != schema.identity()
@@ -166,3 +167,38 @@ def test_captions_are_all_that_is_said(texts: list[tuple[int, str, bool]], other
         if every is not None:
             assert every[0] == first
             assert sorted(text.strip() for text in every) == sorted({text.strip() for text in said})
+
+
+def test_the_next_name_stands_in_where_the_first_is_null(tmp_path: Path) -> None:
+    """A caption column of nulls hides no TEXT, neither in a parquet nor in JSON."""
+    made = [(str(n), {"jpg": picture(n)}) for n in range(3)]
+    rows = {"key": ["0", "1", "2"], "caption": pa.array([None, None, "c"], pa.string()), "TEXT": ["x", "y", "z"]}
+    write_shard(tmp_path / "a" / "0.tar", made, pa.table(rows))
+    frame = ic.read_webdataset(str(tmp_path / "a"), workdir=None).metadata.compute()
+    assert frame.caption.tolist() == ["x", "y", "c"]
+    nulls = {"key": ["0", "1", "2"], "caption": pa.nulls(3), "TEXT": ["x", "y", "z"]}
+    write_shard(tmp_path / "b" / "0.tar", made, pa.table(nulls))
+    assert ic.read_webdataset(str(tmp_path / "b"), workdir=None).metadata.caption.compute().tolist() == ["x", "y", "z"]
+    documents = [{"caption": None, "text": "t0"}, {"caption": "c1", "text": "t1"}, {"text": "t2"}]
+    made = [(str(n), {"jpg": picture(n), "json": document}) for n, document in enumerate(documents)]
+    write_shard(tmp_path / "c" / "0.tar", made)
+    frame = ic.read_webdataset(str(tmp_path / "c"), workdir=None).metadata.compute()
+    assert frame.caption.tolist() == ["t0", "c1", "t2"]
+
+
+def test_a_caption_that_is_a_list_in_json(tmp_path: Path) -> None:
+    """Its first text is the caption, all of them are in captions."""
+    documents = [{"caption": ["a dog", "a hound"]}, {"caption": "a cat"}, {"caption": ["one"]}, {"caption": [1, 2]}]
+    made = [(str(n), {"jpg": picture(n), "json": document}) for n, document in enumerate(documents)]
+    write_shard(tmp_path / "data" / "0.tar", made)
+    frame = ic.read_webdataset(str(tmp_path / "data"), workdir=None).metadata.compute()
+    assert frame.caption.tolist() == ["a dog", "a cat", "one", "[1, 2]"]
+    assert list(frame.captions.iloc[0]) == ["a dog", "a hound"]
+    assert frame.captions.iloc[1:].isna().all()
+
+
+def test_columns_of_views(tmp_path: Path) -> None:
+    """Arrow's views of strings are read as strings."""
+    rows = pa.table({"key": pa.array(["0", "1"], pa.string_view()), "x": pa.array(["a", "b"], pa.string_view())})
+    write_shard(tmp_path / "data" / "0.tar", [(str(n), {"jpg": picture(n)}) for n in range(2)], rows)
+    assert ic.read_webdataset(str(tmp_path / "data"), workdir=None).metadata.x.compute().tolist() == ["a", "b"]

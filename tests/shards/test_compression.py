@@ -154,6 +154,17 @@ def test_what_is_no_part_of_it_is_damage(compression: str) -> None:
     assert damage.startswith(f"{compression}-compressed tar damaged: ")
 
 
+@pytest.mark.parametrize("zeros", [2, 512, 1_000_000])
+def test_zeros_behind_gzip_are_no_damage(zeros: int) -> None:
+    """Tools fill up blocks with them; zeros in place of what was cut off, or in front of something, are damage."""
+    packed = PACK["gzip"](NOISE)
+    assert unpacked(packed + bytes(zeros), "gzip") == (NOISE, "")
+    assert unpacked(packed + packed + bytes(zeros), "gzip") == (NOISE + NOISE, "")
+    assert unpacked(packed + bytes(zeros) + packed, "gzip")[1] != ""
+    assert unpacked(packed[:-8] + bytes(8 + zeros), "gzip")[1] != ""
+    assert unpacked(packed[: len(packed) // 2] + bytes(zeros), "gzip")[1] != ""
+
+
 @pytest.mark.parametrize("compression", PACK)
 def test_faults_of_the_network_are_not_damage(compression: str) -> None:
     """Nor do they cost or repeat a byte: what was lost is unpacked again, as after a full disk."""

@@ -102,8 +102,16 @@ def test_sources_are_named(tmp_path: Path) -> None:
     found = differences({"a": tmp_path / "a", "b": tmp_path / "b"})
     assert found == [
         "column 'n': int64 in 2 of 3 files, double in b/deep/00000.tar; read as double",
-        "column 'extra': int64 in 1 of 3 files, missing in a/00000.parquet, b/deep/00000.tar; read as int64",
-        "column 'only': int64 in 1 of 2 tars, missing in b/deep/00000.tar; read as int64",
+        "column 'extra': int64 in 1 of 2 parquets, missing in a/00000.parquet; read as int64",
+    ]
+
+
+def test_what_a_whole_source_lacks_is_no_difference(tmp_path: Path) -> None:
+    """Sources have columns of their own; what differs within one is told."""
+    write_parquets(tmp_path / "a", {"uid": ["x"], "n": [1]}, {"uid": ["y"], "n": [1]})
+    write_parquets(tmp_path / "b", {"similarity": [0.5], "n": [1]}, {"n": [1]})
+    assert differences({"a": tmp_path / "a", "b": tmp_path / "b"}) == [
+        "column 'similarity': double in 1 of 2 parquets, missing in b/00001.parquet; read as double"
     ]
 
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import picture, tar_bytes, write_shard, write_tar
 
+import imagecurate as ic
 from imagecurate.shards import discover_schema, find_shards, index_shard, open_shard
 
 GIF = b"GIF89a" + bytes(20)
@@ -298,3 +299,17 @@ def test_rows_are_the_images_of_samples(made: list[tuple[str, bytes]], tmp_path_
     chosen = set(zip(every["key"].to_pylist(), every["_image_offset"].to_pylist(), strict=True))
     for row in first.to_pylist():
         assert row["_error"] is not None or (row["key"], row["_image_offset"]) in chosen
+
+
+def test_ids_of_images_are_no_ids_of_samples(tmp_path: Path) -> None:
+    """The same position is another row; who names rows from afar, as duplicates do, says the same."""
+    same = picture(1)
+    write_tar(tmp_path / "data" / "0.tar", [("a.0.jpg", picture(0)), ("a.1.jpg", same), ("b.jpg", same)])
+    first, every = (
+        ic.read_webdataset(str(tmp_path / "data"), workdir=tmp_path / "work", images=images)  # type: ignore[arg-type]
+        for images in ("first", "all")
+    )
+    assert first.metadata.sample_id.compute().tolist() == ["default/0#0", "default/0#1"]
+    assert every.ledger().sample_id.compute().tolist() == ["default/0#img0", "default/0#img1", "default/0#img2"]
+    duplicates = every.pipe(ic.ExactDeduplicator()).metadata.exact_duplicate_of.compute()
+    assert duplicates.dropna().tolist() == ["default/0#img1"]

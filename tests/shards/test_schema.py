@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from making import Sample, datacomp_shard, img2dataset_shard, picture, samples, write_shard, write_tar
+from making import Sample, datacomp_pool, img2dataset_shard, picture, samples, write_shard, write_tar
 
 from imagecurate.errors import ColumnNotFoundError, ParameterError, ShardError
 from imagecurate.shards import discover_schema, find_shards, index_shard, open_shard
@@ -51,10 +52,12 @@ def test_columns_of_img2dataset(tmp_path: Path) -> None:
 
 
 def test_columns_of_datacomp(tmp_path: Path) -> None:
-    """Only the uid is in the shards; asked for as id it fails with the near miss in the hint."""
-    datacomp_shard(tmp_path)
-    assert fields(tmp_path / "shards") == {"caption": "string", "uid": "string"}
-    with pytest.raises(ColumnNotFoundError, match=r"column 'udi', which should equal .* it has: uid, key") as error:
+    """Of the published metadata only uid and boxes are in the shards; a near miss for the id is in the hint."""
+    datacomp_pool(tmp_path)
+    found = fields(tmp_path / "shards")
+    assert (found["uid"], found["face_bboxes"]) == ("string", "list<item: list<item: double>>")
+    assert not {"clip_b32_similarity_score", "clip_l14_similarity_score", "text"} & set(found)
+    with pytest.raises(ColumnNotFoundError, match=r"column 'udi', which should equal .* it has: uid, face_b") as error:
         fields(tmp_path / "shards", id_col="udi")
     assert "id_col='uid'" in str(error.value)
 
@@ -312,3 +315,35 @@ def test_parquets_of_a_source_that_lack_a_field_leave_it_to_json(tmp_path: Path)
         with open_shard(shard) as source:
             found.append(index_shard(source, shard, schema)["n"].to_pylist())
     assert found == [[10], [2]]
+
+
+@pytest.mark.parametrize("column", ["key", "source", "image_width", "json_extra", "captions"])
+def test_types_for_columns_of_our_own(tmp_path: Path, column: str) -> None:
+    """They would be those of a column that nobody has; the hint gives the name that one from outside gets."""
+    write_json(tmp_path / "0.tar", {"n": 1})
+    with pytest.raises(
+        ParameterError, match=rf"'{column}' is a column that imagecurate writes .*\n\n.* 'input_{column}'"
+    ):
+        fields(tmp_path, schema={column: "string"})
+
+
+def test_a_stated_column_that_is_nearly_there(tmp_path: Path) -> None:
+    """By case or spelling: it is told, since a column of nulls is seldom meant; names that are just alike are not."""
+    write_json(tmp_path / "0.tar", {"width": 1, "punsafe": 0.5, "clip_l14": 0.5})
+    told = discover_schema(
+        find_shards(tmp_path), schema={"Width": "int32", "punsave": float, "punsafe": float, "clip_b32": float}
+    ).differences
+    assert told == (
+        "schema= names 'Width', which is in no file that was looked at; did you mean 'width'?",
+        "schema= names 'punsave', which is in no file that was looked at; did you mean 'punsafe'?",
+    )
+
+
+@pytest.mark.parametrize(("stated", "kind"), [(np.int32, "int32"), (np.dtype("f4"), "float"), (np.bool_, "bool")])
+def test_types_of_numpy(tmp_path: Path, stated: Any, kind: str) -> None:
+    """As people have them at hand."""
+    write_json(tmp_path / "0.tar", {"n": 1})
+    assert fields(tmp_path, schema={"n": stated})["n"] == kind
+    for wrong in (object, np.dtype("O"), None, 5):
+        with pytest.raises(ParameterError, match="is no type for column 'n'"):
+            fields(tmp_path, schema={"n": wrong})

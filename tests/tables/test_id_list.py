@@ -44,6 +44,7 @@ def contained(ids: Any, asked: list[Any], folder: Path, on: str = "key") -> list
         pd.Series,
         lambda ids: pd.Series(ids, dtype=object),
         lambda ids: pd.Series([*ids, None, pd.NA, float("nan")], dtype=object),
+        lambda ids: [*ids, None, pd.NA],
         lambda ids: pd.Series(ids, dtype="category"),
         lambda ids: pd.Series(ids, dtype=pd.ArrowDtype(pa.string())),
         pd.Index,
@@ -144,14 +145,58 @@ def test_text_file(tmp_path: Path) -> None:
 
 
 def test_csv_file(tmp_path: Path) -> None:
-    """The column of that name, or the only one; ids stay texts."""
+    """The column of that name; ids stay texts."""
     path = tmp_path / "drop.csv"
     path.write_bytes('\ufeffreason,key\r\n"blurred, \nand dark",00042\r\n,ü\r\n'.encode())
     assert contained(path, ["00042", "42", "ü", ""], tmp_path) == [True, False, True, False]
-    with pytest.raises(ColumnNotFoundError, match="column 'uid' not found among those of the list: reason, key"):
+    with pytest.raises(ColumnNotFoundError, match=r"column 'uid' not found .*: 'reason', 'key'\n\nHint: name"):
         IdList.open(path, "uid", tmp_path)
-    path.write_text("whatever\n00042\n7\n")
-    assert contained(path, ["00042", "7", "whatever"], tmp_path) == [True, True, False]
+    path.write_text("key\n00042\n7\n")
+    assert contained(path, ["00042", "7", "key"], tmp_path) == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("first_line", "message"),
+    [
+        ("000000007", r"'000000007'\n\nHint: write 'key' into the first line, or, .* call the file \.txt"),
+        ("key;why", r"'key;why'\n\nHint: a \.csv is read with commas between columns, and here there is ';'"),
+        ("key\twhy", r"Hint: a \.csv is read with commas between columns, and here there is '\\t'"),
+    ],
+)
+def test_csv_file_without_the_column(tmp_path: Path, first_line: str, message: str) -> None:
+    """The first line is shown: an id that was taken for a header would be lost without a word."""
+    (tmp_path / "drop.csv").write_text(f"{first_line}\n000000008\n")
+    with pytest.raises(ColumnNotFoundError, match=message):
+        IdList.open(tmp_path / "drop.csv", "key", tmp_path)
+
+
+def test_a_list_of_paths_is_no_list_of_ids(tmp_path: Path) -> None:
+    """Whether the file is there or not; ids among them, and ids that look like files, are ids."""
+    (tmp_path / "leaked").write_text("x\n")
+    for ids in (["leaked.txt"], [tmp_path / "leaked"], {"a.npy", "b.npy"}, [str(tmp_path / "leaked")]):
+        with pytest.raises(ParameterError, match=r"found a list of paths: .*\n\nHint: give the path itself"):
+            IdList.open(ids, "key", tmp_path)
+    for ids in (["leaked.txt", "a"], ["leaked"], ["https://example.com/a.jpg"], ["00000.tar.gz"]):
+        assert contained(ids, [*ids, "x"], tmp_path) == [True] * len(ids) + [False]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.tsv", "a.txt.gz", "a.npz"])
+def test_forms_that_are_not_read(tmp_path: Path, name: str) -> None:
+    """The error says which are."""
+    (tmp_path / name).write_bytes(b'["000000007", "000000008"]')
+    with pytest.raises(
+        ShardError, match=rf"{name}' cannot be read: .*\n\nHint: .* a list of ids is \.txt, \.csv, \.np"
+    ):
+        IdList.open(tmp_path / name, "key", tmp_path)
+
+
+def test_views(tmp_path: Path) -> None:
+    """As polars gives them, in memory and in a file."""
+    views = pa.array(["a", None, "b"], pa.string_view())
+    assert contained(views, ["a", "c", "b"], tmp_path) == [True, False, True]
+    assert contained(pa.chunked_array([views, views]), ["a", "c", "b"], tmp_path) == [True, False, True]
+    pq.write_table(pa.table({"key": views}), tmp_path / "views.parquet")
+    assert contained(tmp_path / "views.parquet", ["a", "c", "b"], tmp_path) == [True, False, True]
 
 
 def test_long_csv_file(tmp_path: Path) -> None:

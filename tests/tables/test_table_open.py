@@ -195,3 +195,29 @@ def test_nothing_found(laion: Path) -> None:
     (laion.parent / "empty").mkdir()
     with pytest.raises(ShardError, match=r"no .parquet file in folder '.*empty' or below it"):
         Table.open(laion.parent / "empty", "URL")
+
+
+def test_columns_of_views(tmp_path: Path) -> None:
+    """Other libraries write texts and bytes as views, which Arrow can neither filter nor take."""
+    columns = {
+        "id": pa.array(["a", None, "b"], pa.string_view()),
+        "text": pa.array(["x", "y", None], pa.string_view()),
+        "data": pa.array([b"x", b"y", b"z"], pa.binary_view()),
+        "tags": pa.array([["x"], [], None], pa.list_(pa.string_view())),
+        "pairs": pa.array([[("x", "y")], [], None], pa.map_(pa.string(), pa.string_view())),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "views.parquet")
+    table = Table.open(tmp_path / "views.parquet", "id")
+    values, matched = table.look_up([pa.array(["b", "a", "c"], pa.string_view())], tmp_path)
+    assert matched.tolist() == [True, True, False]
+    assert values["text"].to_pylist() == [None, "x", None]
+    assert values["data"].to_pylist() == [b"z", b"x", None]
+    assert values["tags"].to_pylist() == [None, ["x"], None]
+    assert values["pairs"].to_pylist() == [None, [("x", "y")], None]
+
+
+def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
+    """The error says what is read."""
+    (tmp_path / "scores.csv").write_text("id,score\na,1\n")
+    with pytest.raises(ShardError, match=r"scores.csv' cannot be read: .*\n\nHint: a join reads parquet, a list of"):
+        Table.open(tmp_path / "scores.csv", "id")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from imagecurate.columns import DUPLICATE_OF
@@ -23,7 +24,11 @@ def star_types(level: str) -> dict[str, pa.DataType]:
 
 
 def star_columns(
-    level: str, keeper: NDArray[np.int64], ids: SampleIds, more: Mapping[str, NDArray[Any]] | None = None
+    level: str,
+    keeper: NDArray[np.int64],
+    ids: SampleIds,
+    more: Mapping[str, NDArray[Any]] | None = None,
+    elsewhere: Sequence[str | None] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Give the columns of each shard.
 
@@ -35,14 +40,20 @@ def star_columns(
     ids : SampleIds
     more : mapping of str to array of shape (n,), optional
         Further columns.
+    elsewhere : sequence of str or None, optional
+        For each row the sample of another dataset that it duplicates, which goes before one of its own.
     """
     is_centre = np.zeros(len(keeper), np.bool_)
     is_centre[keeper[keeper >= 0]] = True
     centre = np.where(is_centre, np.arange(len(keeper)), keeper)
     for start, end in zip(ids.starts[:-1].tolist(), ids.starts[1:].tolist(), strict=True):
         here = slice(start, end)
+        named, group = (pa.array(ids.of(each[here]), pa.string()) for each in (keeper, centre))
+        if elsewhere is not None:
+            theirs = pa.array(elsewhere[here], pa.string())
+            named, group = pc.coalesce(theirs, named), pc.coalesce(theirs, group)
         yield {
-            level + DUPLICATE_OF: pa.array(ids.of(keeper[here]), pa.string()),
-            level + _GROUP: pa.array(ids.of(centre[here]), pa.string()),
+            level + DUPLICATE_OF: named,
+            level + _GROUP: group,
             **{name: values[here] for name, values in (more or {}).items()},
         }
