@@ -41,3 +41,22 @@ def test_cluster_and_threads_agree(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(found, expected)
     assert files == expected_files
     assert len(frames[0]) > 4
+
+
+def test_deduplication_on_a_cluster(tmp_path: Path) -> None:
+    """Three levels find on workers what they find in threads."""
+    folder = write_folder(tmp_path / "data", shards=3, samples_per_shard=6)
+    write_folder(folder / "again", shards=1, samples_per_shard=4)
+
+    def ledger(workdir: Path) -> pd.DataFrame:
+        paths = {"first": [str(path) for path in sorted(folder.glob("*.tar"))], "again": str(folder / "again")}
+        ds = ic.read_webdataset(paths, workdir=workdir).pipe(ic.ThumbnailEmbedder())
+        return ds.pipe(ic.Deduplicate(min_similarity=0.99)).ledger().compute()
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster,
+        Client(cluster),
+    ):
+        found = ledger(tmp_path / "work-cluster")
+    pd.testing.assert_frame_equal(found, ledger(tmp_path / "work-threads"))
+    assert (found.reason == "exact duplicates").sum() == 4
