@@ -40,6 +40,7 @@ from imagecurate.plan.outcome import Positions
 from imagecurate.plan.shard_pass import ShardPass
 from imagecurate.plan.shard_state import Work
 from imagecurate.shards import Shard
+from imagecurate.shards.shard import identities
 from imagecurate.store import Store, digest, write_atomically
 
 __all__ = [
@@ -70,7 +71,7 @@ class ShardList(Sequence[Shard]):
     @functools.cached_property
     def token(self) -> str:
         """Changes when any shard does, but not when all are moved."""
-        return digest([(shard.source, shard.name, shard.metadata_token) for shard in self._shards])
+        return digest(identities(self._shards))
 
     @functools.cached_property
     def _place(self) -> str:

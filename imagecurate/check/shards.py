@@ -22,6 +22,7 @@ from imagecurate.plan.outcome import PassStats
 from imagecurate.plan.shard_state import ShardState, Work
 from imagecurate.progress import Progress
 from imagecurate.shards import Shard
+from imagecurate.shards.samples import SAMPLE
 from imagecurate.shards.sources import UnpackedSource
 from imagecurate.store import ERROR
 
@@ -122,7 +123,7 @@ def _look_into(state: ShardState, found: Found) -> None:
     is_sample = np.array([key is not None for key in keys], np.bool_)
     rows = found.samples = int(is_sample.sum())
     if schema.images == "all":
-        found.samples = len(np.unique(state.incoming("_sample", positions).to_numpy()[is_sample]))
+        found.samples = len(np.unique(state.incoming(SAMPLE, positions).to_numpy()[is_sample]))
     found.keys = np.unique(hashes([key for key in keys if key is not None]))
     failures: dict[str, list[tuple[str, str]]] = {}
     for key, error in zip(keys, errors, strict=True):

@@ -15,7 +15,7 @@ from imagecurate.errors import ColumnNotFoundError, MaskError, ParameterError
 from imagecurate.frame import belongs_to, mask_token, survivors_frame
 from imagecurate.plan.alive_rows import AliveRows
 from imagecurate.plan.runs import run_dataset_stage
-from imagecurate.plan.stage import DatasetStage, Stage
+from imagecurate.plan.stage import CompositeStage, DatasetStage, Stage
 from imagecurate.plan.steps import Filtering
 from imagecurate.store import digest
 from imagecurate.tables import IdList, Table
@@ -160,10 +160,7 @@ class Steps(Core):
                     f"pipe expects stages, but got {stage!r}",
                     "a stage is an object such as AestheticClassifier()" if isinstance(stage, type) else None,
                 )
-            if type(stage).__call__ is Stage.__call__:
-                dataset = dataset._with_required(stage)._piped(stage)
-            else:  # one that stands for several
-                dataset = stage(dataset)  # type: ignore[arg-type, assignment]
+            dataset = dataset._with_required(stage)._piped(stage)
         return dataset
 
     def drop_duplicates(self) -> Self:
@@ -173,6 +170,8 @@ class Steps(Core):
         return self.filter(f"not {IS_DUPLICATE}", name=f"duplicates ({again + 1})" if again else "duplicates")
 
     def _piped(self, stage: Stage) -> Self:
+        if isinstance(stage, CompositeStage):
+            return stage.added_to(self)  # type: ignore[arg-type, return-value]  # there is one class of datasets
         if not isinstance(stage, DatasetStage):
             return self._with(plan=self._plan.with_stage(stage))
         rows = self.fingerprint

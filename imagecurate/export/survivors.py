@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from imagecurate.shards.samples import SAMPLE
+
 if TYPE_CHECKING:
     from imagecurate.shards.shard import Shard
     from imagecurate.shards.sources import ByteSource
@@ -18,10 +20,6 @@ __all__ = ["MEMBERS", "SAMPLE", "Survivors"]
 #: [offset, offset + size).  ``verbatim`` says that those blocks mean the same in any tar; else (hard links, global PAX
 #: headers) the member gets a new header, for which only the block before ``offset`` counts: that of the data.
 MEMBERS = "_members"
-
-#: Internal column that ``Survivors.rows`` gives on request where it is ``grouped``: int64, the position of a sample's
-#: first row in its shard, the same in all rows of a sample.
-SAMPLE = "_sample"
 
 
 class Survivors(Protocol):

@@ -17,7 +17,15 @@ from imagecurate.neighbours.hamming_join import plain_pairs
 from imagecurate.neighbours.hamming_search import HammingSearch, differing_bits
 from imagecurate.neighbours.resolve import PAIR, StoredPairs, keepers
 
-__all__ = ["HammingMatches", "HammingPairs", "collapse", "hamming_matches", "hamming_neighbours"]
+__all__ = [
+    "HammingMatches",
+    "HammingPairs",
+    "check_hashes",
+    "collapse",
+    "hamming_matches",
+    "hamming_neighbours",
+    "order_of",
+]
 
 Rows: TypeAlias = NDArray[np.int64]
 Words: TypeAlias = NDArray[np.uint64]
@@ -171,11 +179,11 @@ def hamming_neighbours(
     >>> pairs.copy_of
     array([-1, -1,  0, -1])
     """
-    _check(hashes, distance)
+    check_hashes(hashes, distance)
     for name, value in (("max_pairs_per_row", max_pairs_per_row), ("threads", threads)):
         if value < 1:
             raise ParameterError.because(f"{name} must be at least 1, found {value!r}")
-    order = _order(ranks, len(hashes))
+    order = order_of(ranks, len(hashes))
     words = np.ascontiguousarray(hashes[order]).view(np.uint64)
     first, copies = collapse(words)
     originals = order[first]
@@ -231,8 +239,8 @@ def hamming_matches(hashes: Hashes, reference: Hashes, distance: int, *, threads
     >>> matches.row, matches.distance
     (array([ 0, -1]), array([3, 0], dtype=uint16))
     """
-    _check(hashes, distance)
-    _check(reference, distance)
+    check_hashes(hashes, distance)
+    check_hashes(reference, distance)
     if hashes.shape[1] != reference.shape[1]:
         raise ParameterError.because(
             f"hashes have {8 * hashes.shape[1]} bits, but those of the reference have {8 * reference.shape[1]}"
@@ -260,7 +268,7 @@ def _distances(words: Words, rows: Rows, others: Rows) -> Distances:
     return found
 
 
-def _check(hashes: Hashes, distance: int) -> None:
+def check_hashes(hashes: Hashes, distance: int) -> None:
     """Raise what the caller is to be told of hashes and distance."""
     if hashes.ndim != 2 or hashes.dtype != np.uint8 or hashes.shape[1] % 8 or hashes.shape[1] == 0:
         raise ParameterError.because(
@@ -272,7 +280,7 @@ def _check(hashes: Hashes, distance: int) -> None:
         raise ParameterError.because(f"distance must lie from 0 to {bits - 1} for {bits} bits, found {distance!r}")
 
 
-def _order(ranks: Rows | None, n: int) -> Rows:
+def order_of(ranks: Rows | None, n: int) -> Rows:
     """Rows in the order of their ranks."""
     if ranks is None:
         return np.arange(n)

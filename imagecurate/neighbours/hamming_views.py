@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imagecurate.errors import ParameterError
-from imagecurate.neighbours.hamming import HammingMatches, collapse
+from imagecurate.neighbours.hamming import HammingMatches, check_hashes, collapse, order_of
 from imagecurate.neighbours.hamming_search import HammingSearch
 
 __all__ = ["hamming_duplicates"]
@@ -67,15 +67,11 @@ def hamming_duplicates(
     >>> hamming_duplicates(hashes, 31).row
     array([-1, -1,  0])
     """
-    if hashes.ndim != 3 or hashes.dtype != np.uint8 or hashes.shape[2] % 8 or 0 in hashes.shape[1:]:
-        raise ParameterError.because(
-            "hashes must be an array of shape (n, 1 + parts, bits / 8) and type uint8 with bits a multiple of 64, "
-            f"found {hashes.dtype} of shape {hashes.shape}"
-        )
+    if hashes.ndim != 3 or hashes.shape[1] == 0:
+        raise ParameterError.because(f"hashes must be an array of shape (n, 1 + parts, bits / 8), found {hashes.shape}")
     n, views, width = hashes.shape
-    if not 0 <= distance < 8 * width:
-        raise ParameterError(f"distance must lie from 0 to {8 * width - 1} for {8 * width} bits, found {distance!r}")
-    order = np.arange(n) if ranks is None else np.argsort(ranks, kind="stable")
+    check_hashes(hashes.reshape(n * views, width), distance)
+    order = order_of(ranks, n)
     words = np.ascontiguousarray(hashes[order]).view(np.uint64)  # (n, views, width / 8)
     originals, copy_of = collapse(words.reshape(n, views * width // 8))
     search = _ViewSearch(words[originals].reshape(-1, width // 8), distance, max_pairs_per_row, threads, views)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from imagecurate.plan.shard_pass import ShardPass
 from imagecurate.plan.shard_state import Work, sample_id_prefix
 from imagecurate.plan.stage import Stage
 from imagecurate.plan.steps import StageStep
-from imagecurate.shards import Shard
+from imagecurate.shards.shard import Shard, identities
 from imagecurate.store import POSITION, digest
 
 __all__ = ["AliveRows"]
@@ -67,6 +68,15 @@ class AliveRows:
         """
         return in_order(_OfShard(self.work, tuple(names), task), self.shards)
 
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of all rows, a chunk a shard: only for what the client can hold."""
+        return pa.chunked_array(self.map(_One(name), (name,)))
+
+    @functools.cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Rows of each shard."""
+        return tuple(self.map(_count, (POSITION,)))
+
     def run(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Call ``task`` for each item in the same way."""
         return in_order(task, items)
@@ -83,12 +93,12 @@ class AliveRows:
 
     def shared_folder(self, name: str, identity: object) -> Path:
         """A folder for what these rows give, whatever other parameters the stage has; by name and identity."""
-        shards = [(shard.source, shard.name, shard.metadata_token) for shard in self.shards]
-        return self.work.store.scratch(f"{name}-{digest([self.work.plan.fingerprint, shards, identity])}")
+        made_of = [self.work.plan.fingerprint, identities(self.shards), identity]
+        return self.work.store.scratch(f"{name}-{digest(made_of)}")
 
     def sample_ids(self) -> SampleIds:
         """The ids of all rows by their number, counted over all shards: 8 bytes a row."""
-        positions = list(self.map(_positions, (POSITION,)))
+        positions = [chunk.to_numpy() for chunk in self.map(_One(POSITION), (POSITION,))]
         return SampleIds(self.shards, positions, self.work.plan.images)
 
 
@@ -136,6 +146,15 @@ def _read(work: Work, shard: Shard, names: tuple[str, ...]) -> dict[str, pa.Arra
         return shard_pass.columns(names, shard_pass.run().survivors)
 
 
-def _positions(columns: dict[str, pa.Array]) -> np.ndarray:
-    positions: np.ndarray = columns[POSITION].to_numpy()
-    return positions
+@dataclass(frozen=True)
+class _One:
+    """Takes one column of a shard."""
+
+    name: str
+
+    def __call__(self, columns: dict[str, pa.Array]) -> pa.Array:
+        return columns[self.name]
+
+
+def _count(columns: dict[str, pa.Array]) -> int:
+    return len(columns[POSITION])

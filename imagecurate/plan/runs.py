@@ -23,6 +23,7 @@ from imagecurate.plan.shard_state import Work
 from imagecurate.plan.stage import DatasetStage
 from imagecurate.plan.steps import StageStep
 from imagecurate.shards import ByteSource, Shard, open_shard
+from imagecurate.shards.shard import identities
 from imagecurate.store import digest
 
 __all__ = ["CountSamples", "FirstRows", "RunShard", "Survivors", "run_dataset_stage", "run_record"]
@@ -85,7 +86,7 @@ class Survivors:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Changes with the plan and with the shards; made once, for an exporter asks with every shard."""
-        return digest([self.work.plan.fingerprint, [(s.source, s.name, s.metadata_token) for s in self.shards]])
+        return digest([self.work.plan.fingerprint, identities(self.shards)])
 
     def rows(self, number: int, columns: Sequence[str]) -> pa.Table:
         """Columns of the kept samples of a shard, in order of position."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -22,12 +22,10 @@ if TYPE_CHECKING:
     from imagecurate.dataset import ImageTextPairDataset
     from imagecurate.plan.alive_rows import AliveRows
 
-__all__ = ["ColumnStage", "DatasetStage", "ImageStage", "Stage"]
+__all__ = ["ColumnStage", "CompositeStage", "DatasetStage", "ImageStage", "Stage"]
 
 #: What a stage computes: column name to one value a row.  A matrix of shape (n, d) becomes a vector column.
 Computed = Mapping[str, Any]
-
-Dataset = TypeVar("Dataset")
 
 
 class Stage(BaseModel, metaclass=OwnFirst):
@@ -118,6 +116,14 @@ class Stage(BaseModel, metaclass=OwnFirst):
             For each column read, the fingerprint of what produced it.
         """
         return f"{type(self).__name__}-{digest({'stage': self.identity(), 'inputs': dict(inputs or {})})}"
+
+
+class CompositeStage(Stage):
+    """A stage that stands for several steps; what they all require is put in front of the first."""
+
+    @abstractmethod
+    def added_to(self, dataset: ImageTextPairDataset) -> ImageTextPairDataset:
+        """Add the steps to the plan of a dataset."""
 
 
 class ImageStage(Stage):

@@ -7,7 +7,7 @@ import operator
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,7 +18,7 @@ from imagecurate.shards.listing import File, Folder, Place, place_of
 from imagecurate.shards.remote import StorageOptions, local_path
 from imagecurate.shards.shard import TAR_ENDINGS, Shard, names_a_tar, parquet_beside
 
-__all__ = ["ShardPath", "find_shards"]
+__all__ = ["ShardPath", "expand_braces", "find_shards", "shared_depth"]
 
 #: A folder, file, glob or brace pattern.
 OnePath: TypeAlias = str | os.PathLike[str]
@@ -125,7 +125,7 @@ def _in_source(source: str, texts: list[str], storage_options: StorageOptions, *
     roots: set[str] = set()
     meant: list[_Found | _Named] = []
     for text in texts:
-        for pattern in _expanded(text):
+        for pattern in expand_braces(text):
             host = "/".join(pattern.split("/")[:3]) if "://" in pattern else ""
             if host not in places:
                 places[host] = place_of(pattern, storage_options)
@@ -142,7 +142,7 @@ def _in_source(source: str, texts: list[str], storage_options: StorageOptions, *
                 roots.add(place.url(_split(path)[0]))
                 meant.append(_Named(place, path, pattern))
     found = _looked_up(meant)
-    depth = _shared_depth(roots)
+    depth = shared_depth([root.rstrip("/").split("/") for root in roots])
     shards = [_shard(source, one, depth, timed) for one in found]
     seen: set[str] = set()
     for shard in shards:
@@ -152,17 +152,21 @@ def _in_source(source: str, texts: list[str], storage_options: StorageOptions, *
     return shards
 
 
-def _expanded(text: str) -> list[str]:
-    """Give what the braces in a path stand for; a local file may really be called so."""
+def expand_braces(text: str, example: str = "data/{00000..00127}.tar") -> list[str]:
+    """Give what the braces in a path stand for; a local file may really be called so.
+
+    Raises
+    ------
+    ParameterError
+        They do not match; ``example`` shows some that do.
+    """
     path = local_path(text)
     if "{" not in text or (path is not None and Path(path).expanduser().exists()):
         return [text]
     try:
         patterns: list[str] = list(braceexpand(text, escape=False))
     except ValueError:
-        raise ParameterError.because(
-            f"the braces in {text!r} do not match", "as in 'data/{00000..00127}.tar'"
-        ) from None
+        raise ParameterError.because(f"the braces in {text!r} do not match", f"as in {example!r}") from None
     return patterns
 
 
@@ -266,13 +270,12 @@ def _held(folders: Mapping[str, Folder]) -> str:
     )
 
 
-def _shared_depth(folders: Iterable[str]) -> int:
+def shared_depth(parts: Sequence[Sequence[str]]) -> int:
     """Count the leading parts that some paths or URLs share.
 
-    >>> _shared_depth(["/data/cc3m", "/data/cc12m/a"])  # "", "data"
+    >>> shared_depth([["", "data", "cc3m"], ["", "data", "cc12m", "a"]])
     2
     """
-    parts = [folder.rstrip("/").split("/") for folder in folders]
     return next(
         (depth for depth, level in enumerate(zip(*parts, strict=False)) if len(set(level)) > 1), min(map(len, parts))
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["TAR_ENDINGS", "Shard", "names_a_tar", "parquet_beside"]
+__all__ = ["TAR_ENDINGS", "Shard", "identities", "names_a_tar", "parquet_beside"]
 
 #: How the names of compressed tars end that can be read; what is in a file its first bytes tell, not its name.
 COMPRESSED_ENDINGS = (".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tzst", ".tar.bz2", ".tbz2")
@@ -97,6 +98,11 @@ def parquet_beside(path: str) -> str | None:
         if path.endswith(ending):
             return path[: -len(ending)] + ".parquet"
     return None
+
+
+def identities(shards: Iterable[Shard]) -> list[tuple[str, str, str]]:
+    """What tells some shards from others, wherever they lie; for fingerprints."""
+    return [(shard.source, shard.name, shard.metadata_token) for shard in shards]
 
 
 def _token(*parts: str) -> str:

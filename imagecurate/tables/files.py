@@ -8,13 +8,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
-from braceexpand import braceexpand
 
 from imagecurate.errors import ImageCurateError, ParameterError, ShardError, listed
+from imagecurate.shards.find import expand_braces, shared_depth
 from imagecurate.shards.listing import File, Folder, Place, place_of
 from imagecurate.shards.remote import StorageOptions, local_path
 from imagecurate.shards.sources import ByteSource, LocalSource, RangeSource
@@ -76,7 +75,7 @@ def find_parquets(path: TablePath, storage_options: StorageOptions = None) -> tu
     places: dict[str, Place] = {}
     found: dict[str, File] = {}
     for text in _texts(path):
-        for pattern in _expanded(text):
+        for pattern in expand_braces(text, "metadata/{0000..0127}.parquet"):
             host = "/".join(pattern.split("/")[:3]) if "://" in pattern else ""
             if host not in places:
                 places[host] = place_of(pattern, storage_options)
@@ -84,11 +83,7 @@ def find_parquets(path: TablePath, storage_options: StorageOptions = None) -> tu
             for one, file in _meant(place, pattern, text).items():
                 found.setdefault(place.url(one), file)
     urls = {url: url.split("?")[0] if "://" in url else url for url in found}  # a query may hold a password
-    folders = [url.split("/")[:-1] for url in urls.values()]
-    depth = next(
-        (depth for depth, level in enumerate(zip(*folders, strict=False)) if len(set(level)) > 1),
-        min(map(len, folders)),
-    )
+    depth = shared_depth([url.split("/")[:-1] for url in urls.values()])
     return tuple(TableFile(url, "/".join(urls[url].split("/")[depth:]), *file) for url, file in found.items())
 
 
@@ -198,19 +193,6 @@ def _texts(path: Any) -> list[str]:
             "expected at least one path, found an empty list", "name a folder of .parquet files"
         )
     return texts
-
-
-def _expanded(text: str) -> list[str]:
-    """Give what the braces in a path stand for; a local file may really be called so."""
-    path = local_path(text)
-    if "{" not in text or (path is not None and Path(path).expanduser().exists()):
-        return [text]
-    try:
-        return list(braceexpand(text, escape=False))
-    except ValueError:
-        raise ParameterError.because(
-            f"the braces in {text!r} do not match", "as in 'metadata/{0000..0127}.parquet'"
-        ) from None
 
 
 def _meant(place: Place, pattern: str, text: str) -> dict[str, File]:

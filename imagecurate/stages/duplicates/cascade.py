@@ -10,7 +10,7 @@ from pydantic import Field
 
 from imagecurate.columns import DUPLICATE_OF
 from imagecurate.errors import ParameterError
-from imagecurate.plan.stage import DatasetStage, Stage
+from imagecurate.plan.stage import CompositeStage, DatasetStage, Stage
 from imagecurate.stages.duplicates.exact import ExactDeduplicator
 from imagecurate.stages.duplicates.perceptual import PerceptualDeduplicator
 from imagecurate.stages.duplicates.semantic import SemanticDeduplicator
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 Level = Literal["exact", "perceptual", "semantic"]
 
 
-class Deduplicate(Stage):
+class Deduplicate(CompositeStage):
     """Drop duplicates on several levels, each among what the former kept: equal bytes, equal to the eye, in meaning.
 
     Each level is its own deduplicator with a filter behind it, called ``exact duplicates``, … in the ledger; how many
@@ -83,13 +83,15 @@ class Deduplicate(Stage):
         }
         return [made[level] for level in self.levels]
 
-    def __call__(self, dataset: ImageTextPairDataset) -> ImageTextPairDataset:
-        """Run the levels; what they look at is computed in front of the first, from one decode."""
-        for required in (each for stage in self.stages() for each in stage.requires()):
-            if not required.adds().keys() <= set(dataset.columns):
-                dataset = dataset.pipe(required)
+    def requires(self) -> tuple[Stage, ...]:
+        """What all levels look at, computed in front of the first, from one decode."""
+        return tuple(required for stage in self.stages() for required in stage.requires())
+
+    def added_to(self, dataset: ImageTextPairDataset) -> ImageTextPairDataset:
+        """Run the levels."""
         for level, stage in zip(self.levels, self.stages(), strict=True):
             dataset = stage(dataset).filter(f"{level}{DUPLICATE_OF} is null", name=f"{level} duplicates")
-            counts = dataset.counts()
-            _log.info("%s duplicates: %d of %d", level, counts["dropped"].iloc[-1], counts["left"].iloc[-2])
+            if _log.isEnabledFor(logging.INFO):  # counting is a pass over all shards
+                counts = dataset.counts()
+                _log.info("%s duplicates: %d of %d", level, counts["dropped"].iloc[-1], counts["left"].iloc[-2])
         return dataset

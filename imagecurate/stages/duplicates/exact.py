@@ -66,19 +66,9 @@ class ExactDeduplicator(DatasetStage):
 
     def process(self, rows: AliveRows) -> Iterator[Computed]:
         """Group equal digests."""
-        digests = pa.chunked_array(rows.map(_Only(self._digest), (self._digest,)), pa.string())
+        digests = rows.column(self._digest).cast(pa.string())
         keeper = first_of_equal(digests, ranks_by(rows, self.keep_by))
         return star_columns("exact", keeper, rows.sample_ids())
-
-
-class _Only:
-    """Takes one column of a shard, as text; picklable."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, columns: dict[str, pa.Array]) -> pa.Array:
-        return columns[self.name].cast(pa.string())
 
 
 def first_of_equal(values: pa.ChunkedArray, ranks: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -95,9 +96,7 @@ class LeakageFinder(DatasetStage):
         match, by = np.full(len(levels["exact"]), -1, np.int64), np.full(len(levels["exact"]), None, object)
         for level, found in reversed(levels.items()):
             match[found >= 0], by[found >= 0] = found[found >= 0], level
-        sizes = [len(next(iter(columns.values()))) for columns in rows.map(_same, ("image_digest",))]
-        ends = np.cumsum(sizes)
-        for start, end in zip((ends - sizes).tolist(), ends.tolist(), strict=True):
+        for start, end in pairwise(np.cumsum([0, *rows.sizes]).tolist()):
             yield {
                 "leakage_of": pa.array(ids.of(match[start:end]), pa.string()),
                 "leakage_by": pa.array(by[start:end].tolist(), pa.string()),
@@ -142,16 +141,9 @@ def find_leakage(
     return LeakageFinder(reference=reference, **parameters)(dataset)
 
 
-def _same(columns: dict[str, pa.Array]) -> dict[str, pa.Array]:
-    return columns
-
-
 def _equal(rows: AliveRows, theirs: AliveRows) -> Rows:
     """The first row of the reference with the same digest, -1 where there is none."""
-    mine, other = (
-        pa.chunked_array([columns["image_digest"] for columns in each.map(_same, ("image_digest",))], pa.string())
-        for each in (rows, theirs)
-    )
+    mine, other = (each.column("image_digest") for each in (rows, theirs))
     found = pc.index_in(mine, value_set=other.combine_chunks(), skip_nulls=True)
     equal: Rows = pc.fill_null(found, -1).to_numpy().astype(np.int64)
     return equal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -43,28 +43,17 @@ def ranks_by(rows: AliveRows, keep_by: str | Sequence[str] | None) -> NDArray[np
         A column that has no order, as a vector.
     """
     wanted = columns_of(keep_by)
-    parts = list(rows.map(_Columns(tuple(name for name, _ in wanted)), [name for name, _ in wanted] or ["key"]))
-    counts = np.array([count for count, _ in parts], np.int64)
     order = sorted(range(len(rows)), key=lambda number: (rows.shards[number].source, rows.shards[number].name))
     place = np.empty(len(rows), np.int64)
     place[order] = np.arange(len(rows))
-    keys: list[NDArray[np.float64] | NDArray[np.int64]] = [np.repeat(place, counts)]  # stable: positions stay in order
-    for number, (name, smallest) in reversed(list(enumerate(wanted))):
-        column = pa.chunked_array([columns[number] for _, columns in parts])
-        keys += _sort_keys(name, column, smallest=smallest)
-    ranks = np.empty(int(counts.sum()), np.int64)
+    keys: list[NDArray[np.float64] | NDArray[np.int64]] = [
+        np.repeat(place, rows.sizes)
+    ]  # stable: positions stay in order
+    for name, smallest in reversed(wanted):
+        keys += _sort_keys(name, rows.column(name), smallest=smallest)
+    ranks = np.empty(sum(rows.sizes), np.int64)
     ranks[np.lexsort(keys)] = np.arange(len(ranks))
     return ranks
-
-
-class _Columns:
-    """Takes the columns of a shard; picklable."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.names = names
-
-    def __call__(self, columns: Mapping[str, pa.Array]) -> tuple[int, list[pa.Array]]:
-        return len(next(iter(columns.values()))), [columns[name] for name in self.names]
 
 
 def _sort_keys(name: str, column: pa.ChunkedArray, *, smallest: bool) -> list[NDArray[np.int64]]:

@@ -16,6 +16,7 @@ from pydantic import Field
 from imagecurate.columns import SAMPLE_ID
 from imagecurate.errors import ParameterError, listed
 from imagecurate.neighbours import CosinePairs, Matches, Outcome, Plan, against, plan_only, semdedup
+from imagecurate.neighbours.files import save_array
 from imagecurate.plan.alive_rows import AliveRows, SampleIds
 from imagecurate.plan.stage import Computed, DatasetStage, Stage
 from imagecurate.stages.duplicates.embeddings import Embeddings
@@ -142,7 +143,7 @@ class SemanticDeduplicator(DatasetStage):
     def process(self, rows: AliveRows) -> Iterator[Computed]:
         """Find the pairs, and keep by preference."""
         ids = rows.sample_ids()
-        vectors = self._vectors(rows)
+        vectors = Embeddings.of(rows, self.image_embedding_column)
         if self.against is None:
             outcome = self._outcome(rows, vectors)
             return star_columns(_LEVEL, outcome.keeper, ids, {"semantic_similarity": outcome.similarity})
@@ -155,7 +156,7 @@ class SemanticDeduplicator(DatasetStage):
     def plan(self, dataset: ImageTextPairDataset) -> Plan:
         """Look at a sample of the embeddings and say how pairs would be found; prints as a table."""
         rows = dataset.rows_for(self)
-        vectors = self._vectors(rows)
+        vectors = Embeddings.of(rows, self.image_embedding_column)
         return plan_only(vectors, self._eps(rows), **self._fit, exact=self.exact)
 
     def preview(self, dataset: ImageTextPairDataset, min_similarity: Sequence[float]) -> pd.DataFrame:
@@ -179,7 +180,7 @@ class SemanticDeduplicator(DatasetStage):
         if not thresholds or not all(0 < each < 1 for each in thresholds):
             raise ParameterError(f"preview needs thresholds between 0 and 1, but got {list(min_similarity)!r}")
         rows = dataset.rows_for(self)
-        vectors, ranks = self._vectors(rows), self._ranks(rows)
+        vectors, ranks = Embeddings.of(rows, self.image_embedding_column), self._ranks(rows)
         pairs = self._pairs(rows, vectors, ranks, _eps_of(min(thresholds)))
         other = None if isinstance(ranks, str) else ranks
         counts = [pairs.resolve(other, _eps_of(each)).dropped for each in thresholds]
@@ -189,7 +190,7 @@ class SemanticDeduplicator(DatasetStage):
 
     def matches(self, rows: AliveRows) -> NDArray[np.int64]:
         """The row of the other dataset that each row is near, -1 where there is none."""
-        return self._matches(rows, self._vectors(rows))[0].match
+        return self._matches(rows, Embeddings.of(rows, self.image_embedding_column))[0].match
 
     @property
     def _given(self) -> float | None:
@@ -236,7 +237,7 @@ class SemanticDeduplicator(DatasetStage):
                 f"{column!r} of the two datasets was made by different models: {listed(sorted(map(str, makers)))}",
                 "embed both with the same stage",
             )
-        reference = plain._pairs(theirs, plain._vectors(theirs), plain._ranks(theirs), self._eps(rows))
+        reference = plain._pairs(theirs, Embeddings.of(theirs, column), plain._ranks(theirs), self._eps(rows))
         folder = rows.folder / "against"
         return against(vectors, reference, self._eps(rows), folder=folder, run=rows.run), theirs.sample_ids()
 
@@ -252,10 +253,7 @@ class SemanticDeduplicator(DatasetStage):
         if kept.exists():
             ranks = np.load(kept)  # those that the pairs were found with; others are for the resolver
         elif not isinstance(ranks, str):
-            folder.mkdir(parents=True, exist_ok=True)
-            with kept.with_suffix(".tmp").open("wb") as file:
-                np.save(file, ranks)
-            kept.with_suffix(".tmp").replace(kept)
+            save_array(kept, ranks)
         pairs = CosinePairs.find(
             vectors,
             eps=eps,
@@ -269,10 +267,6 @@ class SemanticDeduplicator(DatasetStage):
         )
         (folder / "done").touch()
         return pairs
-
-    def _vectors(self, rows: AliveRows) -> Embeddings:
-        sizes = rows.map(_rows_of, (SAMPLE_ID,))
-        return Embeddings(rows, self.image_embedding_column, tuple(sizes))
 
     def _ranks(self, rows: AliveRows) -> Ranks:
         if self.order in ("hard", "easy"):
@@ -288,9 +282,7 @@ class SemanticDeduplicator(DatasetStage):
         """Number of each row's group, -1 where it has none."""
         if self.within is None:
             return None
-        name = self.within
-        column = pa.chunked_array(rows.map(_Take(name), (name,)))
-        codes = column.dictionary_encode().combine_chunks().indices
+        codes = rows.column(self.within).dictionary_encode().combine_chunks().indices
         groups: NDArray[np.int64] = pc.fill_null(codes, -1).to_numpy().astype(np.int64)
         return groups
 
@@ -313,18 +305,3 @@ class _Draw:
     def __call__(self, columns: Mapping[str, pa.Array]) -> NDArray[np.uint64]:
         drawn = [xxhash.xxh3_64_intdigest(name.encode(), self.seed) for name in columns[SAMPLE_ID].to_pylist()]
         return np.array(drawn, np.uint64)
-
-
-def _rows_of(columns: Mapping[str, pa.Array]) -> int:
-    """Rows of a shard."""
-    return len(columns[SAMPLE_ID])
-
-
-class _Take:
-    """Takes one column of a shard."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, columns: Mapping[str, pa.Array]) -> pa.Array:
-        return columns[self.name]

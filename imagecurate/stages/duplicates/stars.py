@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def star_columns(
     is_centre = np.zeros(len(keeper), np.bool_)
     is_centre[keeper[keeper >= 0]] = True
     centre = np.where(is_centre, np.arange(len(keeper)), keeper)
-    for start, end in zip(ids.starts[:-1].tolist(), ids.starts[1:].tolist(), strict=True):
+    for start, end in pairwise(ids.starts.tolist()):
         here = slice(start, end)
         named, group = (pa.array(ids.of(each[here]), pa.string()) for each in (keeper, centre))
         if elsewhere is not None:
