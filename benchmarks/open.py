@@ -18,7 +18,6 @@ import multiprocessing
 import os
 import platform
 import resource
-import shutil
 import sys
 import tarfile
 import tempfile
@@ -63,16 +62,17 @@ def main(arguments: list[str]) -> None:
 
 def measure(scratch: Path, shards: int, samples: int, rounds: int) -> None:
     """Run the contenders in turn, each in a fresh process, and print."""
-    source, work = scratch / "in", scratch / "work"
+    source = work = scratch / "in"
     source.mkdir()
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         sizes = list(pool.map(partial(write_shard, source, samples), range(shards), chunksize=-(-shards // 20)))
     seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     memory: dict[str, list[int]] = {name: [] for name in CONTENDERS}
-    for _ in range(rounds):
-        for name, contender in CONTENDERS.items():
+    for number in range(rounds):
+        for place, (name, contender) in enumerate(CONTENDERS.items()):
             if not name.endswith("again"):
-                shutil.rmtree(work, ignore_errors=True)
+                # Never one that was emptied: ext4 makes files slowly where many were removed within the last seconds.
+                work = scratch / f"work-{number}-{place}"
             took, answer, peak = in_fresh_process(contender, source, work)
             if answer != expected(name, shards, samples):
                 raise SystemExit(f"{name}: {answer} is wrong, expected {expected(name, shards, samples)}")

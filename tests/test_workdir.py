@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from making import write_folder
+from toys import Brightness
 
 import imagecurate as ic
 from imagecurate.errors import ParameterError
@@ -25,13 +27,31 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not (tmp_path / "~").exists()
 
 
-@pytest.mark.parametrize("workdir", ["s3://bucket/w", "memory://w", ""])
-def test_a_workdir_is_on_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workdir: str) -> None:
-    """A URL makes no folder ``s3:``; the message says what to do instead."""
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ParameterError, match=f"workdir must be a folder on a disk, but is '{workdir}'\n\nHint: name a"):
+def test_a_workdir_behind_a_url(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A URL makes no folder ``memory:``; what needs a file system lies in the cache."""
+    monkeypatch.setenv("IMAGECURATE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    store = open_store("memory://w/", "data")
+    assert str(store.root) == "memory://w/store"
+    assert store.local.is_relative_to(tmp_path / "cache/stores")
+    ds = ic.read_webdataset(folder, workdir="memory://w").pipe(Brightness())
+    expected = ic.read_webdataset(folder, workdir=None).pipe(Brightness()).metadata.compute()
+    for _ in range(2):
+        ds.compute(progress=False)
+        pd.testing.assert_frame_equal(ds.metadata.compute(), expected)
+    masked = ds[ds.metadata["brightness"] > 100]
+    assert masked.counts()["left"].iloc[-1] == (expected["brightness"] > 100).sum()
+    assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("workdir", "message"), [("", "must be a folder, but is ''"), ("nope://w", "'nope://w' cannot be opened: ")]
+)
+def test_a_workdir_that_cannot_be(workdir: str, message: str) -> None:
+    """It is told before anything is computed."""
+    with pytest.raises(ParameterError, match=message):
         open_store(workdir, "data")
-    assert not list(tmp_path.iterdir())
 
 
 def test_the_cache_knows_the_same_shards_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from imagecurate.errors import ImageCurateError
-from imagecurate.shards.remote import StorageOptions, local_path, read_whole
+from imagecurate.remote import StorageOptions, local_path, read_whole
 
 __all__ = ["read_document", "read_errors", "sentence_of", "split_url"]
 

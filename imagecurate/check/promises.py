@@ -16,8 +16,8 @@ from imagecurate.export.folder_at import folder_at
 from imagecurate.export.occupancy import MANIFEST
 from imagecurate.export.verify import file_fault, is_manifest
 from imagecurate.plan.execute import in_threads
+from imagecurate.remote import StorageOptions
 from imagecurate.shards import Shard
-from imagecurate.shards.remote import StorageOptions
 from imagecurate.shards.shard import parquet_beside
 
 __all__ = ["Asked", "Promise", "broken_promises", "compare_with_stats", "promised_of"]

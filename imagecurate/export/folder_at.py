@@ -9,7 +9,7 @@ from imagecurate.errors import ParameterError
 from imagecurate.export.folder import Folder
 from imagecurate.export.folder_local import LocalFolder
 from imagecurate.export.folder_remote import RemoteFolder
-from imagecurate.shards.remote import StorageOptions, local_path
+from imagecurate.remote import StorageOptions, local_path
 
 __all__ = ["folder_at", "output_path"]
 

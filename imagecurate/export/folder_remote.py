@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from imagecurate.export.failures import reaching
 from imagecurate.export.folder import WORK, Folder, OutputFile
-from imagecurate.shards.remote import StorageOptions, filesystem
+from imagecurate.remote import StorageOptions, Upload, abort_uploads, filesystem, with_retries
 
 __all__ = ["RemoteFolder"]
 
-#: Bytes sent at a time, and held by each file being written.
-BLOCK_BYTES = 16 << 20
+Result = TypeVar("Result")
 
 
 class RemoteFolder(Folder):
@@ -29,65 +30,79 @@ class RemoteFolder(Folder):
     """
 
     def __init__(self, url: str, storage_options: StorageOptions) -> None:
-        self._url = url
-        self._fs, self._root = filesystem(url, storage_options)
+        self._url = url.rstrip("/")
+        self._storage_options = storage_options
+        self._fs, root = filesystem(url, storage_options)
+        self._root = root.rstrip("/")
         self._made: list[str] = []
 
     def claim(self) -> bool:
         with reaching(self._url):
-            found = self._found(self._root)
+            found = self._found("")
             before = found is not None and WORK in found
             if found is None or "ledger" not in found:
-                self._made.append(f"{self._root}/ledger")
+                self._made.append("ledger")
             if found is None:
-                self._made.append(self._root)
+                self._made.append("")
             for below in (WORK, "ledger"):  # folders matter to sftp and the like
-                self._fs.makedirs(f"{self._root}/{below}", exist_ok=True)
+                self._ask(below, functools.partial(self._fs.makedirs, self._path(below), exist_ok=True), writing=True)
         return before
 
     def release(self, *, keep: bool) -> None:
         if not keep:
+            for below in ("", "/ledger", f"/{WORK}"):  # of processes that were killed on the way here
+                abort_uploads(self._url + below, self._storage_options)
             with suppress(FileNotFoundError):  # an object store has no folder where no object is
-                self._fs.rm(f"{self._root}/{WORK}", recursive=True)
+                self._ask(WORK, lambda: self._fs.rm(self._path(WORK), recursive=True), writing=True)
             for folder in self._made:
                 if self._found(folder):  # asked first: some file systems remove a folder with all that is in it
                     break
                 with suppress(OSError):
-                    self._fs.rmdir(folder)
+                    self._fs.rmdir(self._path(folder))
 
     def names(self, below: str = "") -> set[str]:
-        return self._found(f"{self._root}/{below}".rstrip("/")) or set()
+        return self._found(below) or set()
 
-    def _found(self, path: str) -> set[str] | None:
+    def _found(self, below: str) -> set[str] | None:
         """What lies in a folder; None where there is no such folder."""
-        self._fs.invalidate_cache()
+
+        def listed() -> list[str]:
+            self._fs.invalidate_cache()
+            paths: list[str] = self._fs.ls(self._path(below), detail=False)
+            return paths
+
         with suppress(FileNotFoundError):
-            return {found.rstrip("/").rpartition("/")[2] for found in self._fs.ls(path, detail=False)}
+            return {found.rstrip("/").rpartition("/")[2] for found in self._ask(below, listed)}
         return None
 
     def size(self, name: str) -> int | None:
         with suppress(FileNotFoundError):
-            return int(self._fs.info(f"{self._root}/{name}")["size"])
+            return int(self._ask(name, lambda: self._fs.info(self._path(name)))["size"])
         return None
 
     def open(self, name: str) -> Any:
-        return self._fs.open(f"{self._root}/{name}", "rb")
+        return self._ask(name, lambda: self._fs.open(self._path(name), "rb"))
+
+    def read(self, name: str) -> bytes | None:
+        with suppress(FileNotFoundError):
+            return bytes(self._ask(name, lambda: self._fs.cat_file(self._path(name))))
+        return None
 
     def create(self, name: str, digest: str = "xxh3_128") -> OutputFile:
-        raw = self._fs.open(f"{self._root}/{name}", "wb", block_size=BLOCK_BYTES, autocommit=False)
-        return _RemoteFile(name, raw, digest)
+        return _RemoteFile(name, Upload(f"{self._url}/{name}", self._storage_options), digest)
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}".rstrip("/")
+
+    def _ask(self, name: str, call: Callable[[], Result], *, writing: bool = False) -> Result:
+        return with_retries(f"{self._url}/{name}".rstrip("/"), call, writing=writing)
 
 
 class _RemoteFile(OutputFile):
-    _committed = False
-
     def commit(self) -> None:
-        self._raw.close()
         self._raw.commit()
-        self._committed = True
 
     def close(self) -> None:
         if not self.closed:
             super().close()
-            if not self._committed:
-                self._raw.discard()
+            self._raw.discard()

@@ -18,7 +18,7 @@ from imagecurate.export.occupancy import check_not_input
 from imagecurate.export.tables import write_parquet
 from imagecurate.plan.execute import in_threads
 from imagecurate.plan.threads import cores
-from imagecurate.shards.remote import StorageOptions
+from imagecurate.remote import StorageOptions
 from imagecurate.store.fingerprint import digest as fingerprint_of
 
 if TYPE_CHECKING:

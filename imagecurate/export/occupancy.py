@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from imagecurate.errors import OutputError, listed
 from imagecurate.export.folder import WORK
 from imagecurate.export.records import read_json
-from imagecurate.shards.remote import local_path
+from imagecurate.remote import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -13,7 +13,7 @@ from imagecurate.export.folder_at import folder_at, output_path
 from imagecurate.export.occupancy import check_not_input, finished
 from imagecurate.export.planning import Options, whole_number
 from imagecurate.plan.threads import cores
-from imagecurate.shards.remote import StorageOptions
+from imagecurate.remote import StorageOptions
 from imagecurate.store.fingerprint import digest as fingerprint_of
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from imagecurate.export.occupancy import MANIFEST
 from imagecurate.export.records import read_json
 from imagecurate.plan.execute import in_threads
 from imagecurate.plan.threads import cores
-from imagecurate.shards.remote import StorageOptions
+from imagecurate.remote import StorageOptions
 
 __all__ = ["file_fault", "is_manifest", "verify"]
 

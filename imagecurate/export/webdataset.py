@@ -27,7 +27,7 @@ from imagecurate.export.shard_writer import ShardWriter
 from imagecurate.export.survivors import MEMBERS
 from imagecurate.export.tables import RowCache, exported_schema, free_name
 from imagecurate.plan.execute import in_threads
-from imagecurate.shards.remote import StorageOptions
+from imagecurate.remote import StorageOptions
 
 if TYPE_CHECKING:
     from imagecurate.export.survivors import Survivors

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 import pyarrow as pa
 
 from imagecurate.errors import ColumnNotFoundError, listed, near_miss
+from imagecurate.remote import StorageOptions, local_path
 from imagecurate.shards.documents import MOST_TEXT, parse
 from imagecurate.shards.naming import split_name, without_dots
-from imagecurate.shards.remote import StorageOptions, local_path
 from imagecurate.shards.shard import Shard
 from imagecurate.shards.sidecar import read_footer
 from imagecurate.shards.sources import LocalSource, open_shard

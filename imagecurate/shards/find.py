@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, TypeAlias
 from braceexpand import braceexpand
 
 from imagecurate.errors import ImageCurateError, ParameterError, ShardError, listed, near_miss
+from imagecurate.remote import StorageOptions, local_path
 from imagecurate.shards.listing import File, Folder, Place, place_of
-from imagecurate.shards.remote import StorageOptions, local_path
 from imagecurate.shards.shard import TAR_ENDINGS, Shard, names_a_tar, parquet_beside
 
 __all__ = ["ShardPath", "expand_braces", "find_shards", "shared_depth"]

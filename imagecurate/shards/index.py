@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from imagecurate.columns import CAPTION, JSON_EXTRA, KEY
+from imagecurate.remote import StorageOptions
 from imagecurate.shards.captions import CAPTIONS, Captions
 from imagecurate.shards.documents import MOST_TEXT, Documents
 from imagecurate.shards.naming import field_of
-from imagecurate.shards.remote import StorageOptions
-from imagecurate.shards.samples import Rows, Samples
+from imagecurate.shards.rows import Rows, rows_of
+from imagecurate.shards.samples import Samples
 from imagecurate.shards.schema import InputSchema
 from imagecurate.shards.shard import Shard
 from imagecurate.shards.sidecar import IMAGE_FIELD, join, read_columns, with_caption
@@ -83,25 +84,19 @@ def index_shard(
     parquet = _read_parquet(shard, schema, counts, storage_options)
     documents = _documents(schema, parquet)
     captions = Captions()
+    texts: dict[str, Captions | Documents] = {"txt": captions} | ({} if documents is None else {"json": documents})
 
     reader = TarReader(source)
-    samples = Samples(source.size, reader.read)
-    for member in reader:
-        entry = samples.add(member)
-        if entry is None:
-            continue
-        sample, field, extension, offset, size = entry
-        if extension == "txt":
-            captions.add(sample, reader.read(offset, min(size, MOST_TEXT)), preferred=field == "txt")
-        elif extension == "json" and documents is not None:
-            documents.add(sample, reader.read(offset, min(size, MOST_TEXT)), preferred=field == "json")
+    samples = Samples(reader, source.size)
+    for sample, field, extension, offset, size in samples.collect(texts.keys()):
+        texts[extension].add(sample, reader.read(offset, min(size, MOST_TEXT)), preferred=field == extension)
     counts["samples"] = len(samples)
     damage = source.damage or reader.damage  # where unpacking ended too early, so does the tar
     if damage:
         more = f"; damaged in {reader.damaged_places - 1} more places" if reader.damaged_places > 1 else ""
         samples.add_damage(damage + more)
 
-    rows = samples.rows(each_image=schema.images == "all")
+    rows = rows_of(samples, each_image=schema.images == "all")
     found: dict[str, Any] = {}
     others = []  # what parquet and JSON say for captions
     if parquet is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from imagecurate.errors import ParameterError, ShardError
-from imagecurate.shards.remote import StorageOptions, filesystem, local_path
+from imagecurate.remote import StorageOptions, filesystem, local_path, with_retries
 from imagecurate.shards.shard import TAR_ENDINGS, names_a_tar
 
 __all__ = ["File", "Folder", "Place", "file_of", "place_of"]
@@ -188,7 +188,7 @@ class RemotePlace(Place):
         if not self.can_list and names_a_tar(path):
             return False  # fsspec would fetch the tar to look for links in it
         try:
-            return bool(self._fs.isdir(path))
+            return bool(with_retries(self.url(path), lambda: self._fs.isdir(path)))
         except ValueError as error:  # no path that it could have
             raise ParameterError(f"{self.url(path)!r} cannot be opened: {error}") from None
 
@@ -209,25 +209,26 @@ class RemotePlace(Place):
     def listing(self, path: str) -> Folder:
         """List one folder."""
         try:
-            infos = self._fs.ls(path, detail=True)
+            infos = with_retries(self.url(path), lambda: self._fs.ls(path, detail=True))
         except (FileNotFoundError, NotADirectoryError):
             return Folder()
         return self._folders(infos).get(path, Folder())
 
     def tree(self, path: str) -> dict[str, Folder]:
         """List a folder and all below it; in an object store that is one listing."""
-        return self._folders(self._fs.find(path, detail=True).values())
+        return self._folders(with_retries(self.url(path), lambda: self._fs.find(path, detail=True)).values())
 
     def matching(self, pattern: str) -> dict[str, Folder]:
         """List the folders that match."""
         try:
-            return self._folders(self._fs.glob(f"{pattern}/*", detail=True).values())
+            found = with_retries(self.url(pattern), lambda: self._fs.glob(f"{pattern}/*", detail=True))
+            return self._folders(found.values())
         except FileNotFoundError as error:
             raise ShardError(f"{self.url(pattern)!r} cannot be listed: {error}") from None
 
     def _info(self, path: str) -> Mapping[str, Any] | None:
         try:
-            info: Mapping[str, Any] = self._fs.info(path)
+            info: Mapping[str, Any] = with_retries(self.url(path), lambda: self._fs.info(path))
         except FileNotFoundError:
             return None
         except PermissionError:  # what a bucket that may not be listed answers for a missing file

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from imagecurate.shards.tar_headers import BLOCK, MAGIC, DamageError, parse_records, text
 
-__all__ = ["plain_members"]
+__all__ = ["PlainMembers", "plain_members"]
 
 #: Zeros that end an archive: two blocks, up to a record of 10 KiB, and a block that a writer may add.
 _MOST_PADDING = 11 << 10
+#: Bytes of a header that are octal digits, of its size and then of its checksum, and what they count for.
+_DIGITS = np.r_[124:135, 148:154]
+_PLACES = 8 ** np.arange(11)[::-1]
+#: Bytes that are zero where a header itself says all: one behind the size, a link, the front of a long name.
+_EMPTY = np.array([135, 157, 345])
 
 
-def plain_members(data: bytes) -> list[tuple[str, int, int, int]] | None:
+class PlainMembers(NamedTuple):
+    """The members of a plain tar in order, each a file that is all there; see `Member` for what the columns say."""
+
+    name: list[str]
+    start: NDArray[np.int64]
+    offset: NDArray[np.int64]
+    size: NDArray[np.int64]
+
+
+def plain_members(data: bytes) -> PlainMembers | None:
     """Find the members of a tar that is sound and plain, in a third of the time of a walk.
 
     Plain is a tar of files whose headers themselves have name and size, as tarfile and webdataset write them.  Every
@@ -27,8 +43,8 @@ def plain_members(data: bytes) -> list[tuple[str, int, int, int]] | None:
 
     Returns
     -------
-    list of (name, start, offset, size), or None
-        What a walk says of each member; None for any other tar, of which only a walk can tell what it holds.
+    PlainMembers or None
+        What a walk says of the members; None for any other tar, of which only a walk can tell what it holds.
     """
     blocks = np.frombuffer(data, np.uint8, len(data) // BLOCK * BLOCK).reshape(-1, BLOCK)
     found = np.flatnonzero(blocks[:, 257] == MAGIC[0])
@@ -36,10 +52,10 @@ def plain_members(data: bytes) -> list[tuple[str, int, int, int]] | None:
     if not len(found) or found[0] != 0:
         return None
     headers = blocks[found]
-    is_file = headers[:, 156] == ord("0")
-    is_pax = headers[:, 156] == ord("x")  # says more of the file after it
-    size = _octal(headers[:, 124:135])
-    checksum = _octal(headers[:, 148:154])
+    digits = headers[:, _DIGITS] - np.uint8(ord("0"))
+    if digits.max() > 7:
+        return None
+    size, checksum = digits[:, :11] @ _PLACES, digits[:, 11:] @ _PLACES[-6:]
     headers[:, 148:156] = ord(" ")  # as which the field counts itself
     start = found * BLOCK
     offset = start + BLOCK
@@ -48,29 +64,27 @@ def plain_members(data: bytes) -> list[tuple[str, int, int, int]] | None:
     if not (
         (start[1:] == end[:-1]).all()
         and BLOCK <= padding <= _MOST_PADDING
-        and not data[-padding:].strip(b"\0")
-        and (size >= 0).all()
+        and data.endswith(bytes(padding))
         and (headers.sum(axis=1, dtype=np.uint32) == checksum).all()
-        and not headers[:, [135, 157, 345]].any()  # behind the size; a link; the front of a long name
-        and (is_file | is_pax).all()
-        and is_file[-1]
-        and not (is_pax[1:] & is_pax[:-1]).any()
-        and all(_says_nothing(data[offset[pax] : offset[pax] + size[pax]]) for pax in np.flatnonzero(is_pax))
+        and not headers[:, _EMPTY].any()
     ):
         return None
-    names = headers[is_file, :100].view("S100").ravel().tolist()
-    if any(b"\0" in name for name in names):
+    is_file = headers[:, 156] == ord("0")
+    if not is_file.all():
+        is_pax = headers[:, 156] == ord("x")  # says more of the file after it
+        if not (
+            (is_file | is_pax).all()
+            and is_file[-1]
+            and not (is_pax[1:] & is_pax[:-1]).any()
+            and all(_says_nothing(data[offset[pax] : offset[pax] + size[pax]]) for pax in np.flatnonzero(is_pax))
+        ):
+            return None
+        start[1:][is_pax[:-1]] = start[:-1][is_pax[:-1]]
+        headers, start, offset, size = (values[is_file] for values in (headers, start, offset, size))
+    names = b"\0".join(headers[:, :100].copy().view("S100").ravel().tolist())
+    if names.count(b"\0") >= len(headers):  # one in a name
         return None
-    start[1:][is_pax[:-1]] = start[:-1][is_pax[:-1]]
-    starts, offsets, sizes = (values[is_file].tolist() for values in (start, offset, size))
-    return list(zip(map(text, names), starts, offsets, sizes, strict=True))
-
-
-def _octal(digits: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Numbers from their digits, shape (n, digits); -1 where one is none."""
-    values = digits - np.uint8(ord("0"))
-    numbers = values @ (8 ** np.arange(values.shape[1])[::-1])
-    return np.where((values < 8).all(axis=1), numbers, -1)
+    return PlainMembers(text(names).split("\0"), start, offset, size)
 
 
 def _says_nothing(records: bytes) -> bool:

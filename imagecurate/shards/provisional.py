@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagecurate.columns import CAPTION, KEY
-from imagecurate.shards.remote import StorageOptions
+from imagecurate.remote import StorageOptions
 from imagecurate.shards.schema import InputSchema
 from imagecurate.shards.shard import Shard
 from imagecurate.shards.sidecar import IMAGE_FIELD, id_texts, read_columns, with_caption

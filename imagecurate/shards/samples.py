@@ -2,80 +2,26 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from collections.abc import Collection, Iterator
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from imagecurate.shards.naming import IMAGE_EXTENSIONS, is_bare, is_unsafe, split_name, without_dots
+from imagecurate.shards.members import NO_IMAGE, SHOWN, SHOWN_AUXILIARY, Members, extension_and_sort
+from imagecurate.shards.naming import is_bare, is_unsafe, split_name, without_dots
+from imagecurate.shards.plain_samples import PlainSamples, plain_samples
+from imagecurate.shards.plain_tar import PlainMembers
 from imagecurate.shards.signature import SIGNATURE_BYTES, is_image
-from imagecurate.shards.tar import BLOCK, FILE, HARD_LINK, OTHER, SPARSE, SYMBOLIC_LINK, Member
+from imagecurate.shards.tar import BLOCK, FILE, HARD_LINK, OTHER, SPARSE, SYMBOLIC_LINK, Member, TarReader
 
-__all__ = ["MEMBERS", "SAMPLE", "Entry", "Rows", "Samples"]
+__all__ = ["SAMPLE", "Entry", "Samples"]
 
 #: Internal column, there where a sample may have several rows: the position of its first.
 SAMPLE = "_sample"
 
-#: Arrow type of the column ``_members``: what an exporter needs to copy a sample.
-MEMBERS = pa.list_(
-    pa.struct(
-        [
-            pa.field("name", pa.string()),
-            pa.field("start", pa.int64()),
-            pa.field("offset", pa.int64()),
-            pa.field("size", pa.int64()),
-            pa.field("verbatim", pa.bool_()),
-        ]
-    )
-)
-_MEMBER_FIELDS = list(MEMBERS.value_type)
-
-#: What a member is.  The lower goes before the higher as a sample's image: a plain field (``a.jpg``) before one with a
-#: dot (``a.depth.png``), and an image by name before one that only its first bytes show.
-_NO_IMAGE, _PLAIN, _AUXILIARY, _SHOWN, _SHOWN_AUXILIARY = range(5)
-#: Extensions that say what a member is, which then need not be looked into.
-_READ = frozenset({"txt", "json"})
-#: Each row of a sample lists the members that it shares with the others: with more images and more other members than
-#: this, memory would grow with their product.
-_MOST_BESIDE = 256
-
-Integers: TypeAlias = NDArray[np.int64]
-
 #: A member that was taken into a sample and whose data is all there: sample, field, extension, offset, size.
 Entry: TypeAlias = tuple[int, str, str, int, int]
-
-
-class _Members(NamedTuple):
-    """Members as columns."""
-
-    sample: Integers
-    name: pa.Array
-    start: Integers
-    offset: Integers
-    size: Integers
-    verbatim: pa.Array
-    sort: NDArray[np.int8]
-
-
-class Rows(NamedTuple):
-    """The rows of an index as far as the tar tells them.
-
-    ``sample`` has for each row the number of its sample; ``further`` counts images beyond the first of a sample that
-    has one row all the same, ``shown`` those that only their first bytes show.
-    """
-
-    columns: dict[str, pa.Array]
-    sample: Integers
-    further: int
-    shown: int
-
-    def spread(self, values: pa.Array) -> pa.Array:
-        """Give each row the value of its sample."""
-        has_one_row_each = len(values) == len(self.sample)
-        return values if has_one_row_each else values.take(pa.array(self.sample))
 
 
 class Samples:
@@ -83,10 +29,10 @@ class Samples:
 
     Parameters
     ----------
+    reader : TarReader
+        Of the shard.
     end : int
         Bytes that the shard really has.
-    read : callable
-        Gives bytes of the shard by offset and size, to look into members whose names do not say what they are.
 
     Attributes
     ----------
@@ -94,19 +40,26 @@ class Samples:
         One a sample; None for what stands for damage.
     ignored : int
         Members that belong to no sample.
+    errors : dict of int to str
+        What is wrong with samples, the first of each.
+    repeats : dict of int to int
+        Samples whose key another had, and the first of that key.
+    linked_images : set of int
+        Samples with an image that is a symbolic link.
     """
 
-    def __init__(self, end: int, read: Callable[[int, int], bytes]) -> None:
+    def __init__(self, reader: TarReader, end: int) -> None:
         self.keys: list[str | None] = []
         self.ignored = 0
+        self.errors: dict[int, str] = {}
+        self.repeats: dict[int, int] = {}
+        self.linked_images: set[int] = set()
+        self._reader = reader
         self._end = end
-        self._read = read
-        self._errors: list[str | None] = []
-        self._linked_images: set[int] = set()  # samples
         self._sample_of: dict[str, int] = {}
-        self._repeats: dict[int, int] = {}  # samples whose key another had, the first of that key
         self._taken: set[tuple[int, str]] = set()
         self._data_of: dict[str, tuple[int, int]] = {}  # what hard links may point to
+        self._members: Members | None = None  # those of a plain tar; of any other as the lists below
         self._samples: list[int] = []
         self._names: list[str] = []
         self._starts: list[int] = []
@@ -117,6 +70,18 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def collect(self, read: Collection[str]) -> Iterator[Entry]:
+        """Take all members of the tar into their samples; give those with an extension that is to be read."""
+        plain = self._reader.plain
+        grouped = None if plain is None else plain_samples(plain)
+        if plain is not None and grouped is not None:
+            yield from self._add_plain(plain, grouped, read)
+            return
+        for member in self._reader:
+            entry = self.add(member)
+            if entry is not None and entry[2] in read:
+                yield entry
 
     def add(self, member: Member) -> Entry | None:
         """Take a member into its sample; None where there is nothing in it to read."""
@@ -133,14 +98,14 @@ class Samples:
             return None
         key, field = split
         sample = self._sample(key, field)
-        extension, sort = _extension_and_sort(field)
+        extension, sort = extension_and_sort(field)
         if is_unsafe(name):
             self._fail(sample, f"unsafe member name: {name!r}")
         if kind != FILE:
             if kind == SYMBOLIC_LINK:
                 self.ignored += 1
-                if sort is not None and sort != _NO_IMAGE:
-                    self._linked_images.add(sample)
+                if sort is not None and sort != NO_IMAGE:
+                    self.linked_images.add(sample)
                 return None
             if kind == SPARSE:
                 self._fail(sample, f"sparse member: {name!r}")
@@ -155,9 +120,7 @@ class Samples:
             self._fail(sample, f"truncated tar: {name!r} goes to byte {end}, the file only to byte {self._end}")
             return None
         if sort is None:
-            sort = _NO_IMAGE
-            if self._shows_image(offset, size):
-                sort = _SHOWN_AUXILIARY if "." in field else _SHOWN
+            sort = self._shown_sort(field, offset, size)
         self._samples.append(sample)
         self._names.append(name)
         self._starts.append(start)
@@ -169,63 +132,11 @@ class Samples:
 
     def add_damage(self, reason: str) -> None:
         """Add a row without a key, which says what is wrong with the shard itself."""
-        self._open(None, reason)
+        self._fail(self._open(None), reason)
 
-    def rows(self, *, each_image: bool = False) -> Rows:
-        """Give one row a sample or, where each image is to have its own, one an image and one for a sample without.
-
-        The columns are ``key``, ``_error``, ``_image_name``, ``_image_offset``, ``_image_size``, ``_members`` and, with
-        ``each_image``, ``_sample``.
-        """
-        members = self._members()
-        of_member, sorts = members.sample, members.sort
-        image = self._images(of_member, sorts)
-        further = 0
-        if each_image:
-            image = image[~self._fail_crowded(of_member, image)[of_member[image]]]
-            image = image[np.argsort(of_member[image], kind="stable")]
-            images = np.bincount(of_member[image], minlength=len(self))
-            of_row = np.repeat(np.arange(len(self)), np.maximum(images, 1))
-            image_of = np.full(len(of_row), -1)
-            image_of[images[of_row] > 0] = image
-        else:
-            of_row, image_of = np.arange(len(self)), np.full(len(self), -1)
-            owner, further = of_member[image], len(image)
-            if np.any(owner[1:] <= owner[:-1]):  # several of a sample, or samples that are not side by side
-                image = image[np.lexsort((image, sorts[image], owner))]
-                owner, first = np.unique(of_member[image], return_index=True)
-                image = image[first]
-            image_of[owner] = image
-            further -= len(image)
-        columns = self._columns(members, of_row, image_of)
-        columns["_members"] = self._lists(members, of_row, image_of, image)
-        if each_image:
-            columns[SAMPLE] = pa.array(np.searchsorted(of_row, of_row))
-        shown = int(np.count_nonzero(sorts[image_of[image_of >= 0]] > _AUXILIARY))
-        return Rows(columns, of_row, further, shown)
-
-    def _images(self, of_member: Integers, sorts: NDArray[np.int8]) -> Integers:
-        """Numbers of the members that are images; where one says so by its name, its sample has no other kind."""
-        image = np.flatnonzero(sorts)
-        by_name = sorts[image] <= _AUXILIARY
-        if by_name.all():
-            return image
-        named = np.zeros(len(self), np.bool_)
-        named[of_member[image[by_name]]] = True
-        named[list(self._linked_images)] = True
-        return image[by_name | ~named[of_member[image]]]
-
-    def _fail_crowded(self, of_member: Integers, image: Integers) -> NDArray[np.bool_]:
-        """Fail the samples whose rows would list more members than memory may hold; they stay one row."""
-        images = np.bincount(of_member[image], minlength=len(self))
-        others = np.bincount(of_member, minlength=len(self)) - images
-        crowded = np.asarray(np.minimum(images, others) > _MOST_BESIDE)
-        for sample in np.flatnonzero(crowded).tolist():
-            self._fail(sample, f"too many members: {images[sample]} images beside {others[sample]} others")
-        return crowded
-
-    def _members(self) -> _Members:
-        return _Members(
+    def members(self) -> Members:
+        """Give the members that were taken."""
+        return self._members or Members(
             np.array(self._samples, np.int64),
             pa.array(self._names, pa.string()),
             np.array(self._starts, np.int64),
@@ -235,53 +146,41 @@ class Samples:
             np.array(self._sorts, np.int8),
         )
 
-    def _columns(self, members: _Members, of_row: Integers, image_of: Integers) -> dict[str, pa.Array]:
-        """Columns of one value a row: ``of_row`` has its sample, ``image_of`` the member that is its image, or -1."""
-        errors = [self._errors[sample] for sample in of_row.tolist()]
-        for later, first in self._repeats.items():
-            position = int(np.searchsorted(of_row, first))
-            for row in range(*np.searchsorted(of_row, [later, later + 1]).tolist()):
-                errors[row] = f"duplicate key: the shard has it at position {position} already"
-        named = image_of >= 0
-        for row in np.flatnonzero(~named).tolist():
-            is_linked = of_row[row] in self._linked_images
-            errors[row] = errors[row] or ("image is a symbolic link" if is_linked else "no image")
-        size = np.append(members.size, -1)[image_of]  # of no image -1
-        for row in np.flatnonzero(size == 0).tolist():
-            errors[row] = errors[row] or "empty image"
-        error = pa.array(errors, pa.string())
-        unsound = error.is_valid().to_numpy(zero_copy_only=False)
-        keys = pa.array(self.keys, pa.string())
-        return {
-            "key": keys if len(of_row) == len(self) else keys.take(pa.array(of_row)),
-            "_error": error,
-            "_image_name": members.name.take(pa.array(image_of, mask=~named)),
-            "_image_offset": pa.array(np.append(members.offset, -1)[image_of], mask=unsound),
-            "_image_size": pa.array(size, mask=unsound),
-        }
+    def _add_plain(self, plain: PlainMembers, grouped: PlainSamples, read: Collection[str]) -> list[Entry]:
+        """Take the members of a plain tar, all at once."""
+        known = {field: extension_and_sort(field) for field in set(grouped.field)}
+        sort_of = {field: sort for field, (_, sort) in known.items()}
+        sorts = [sort_of[field] for field in grouped.field]
+        columns = (grouped.sample, grouped.field, plain.offset.tolist(), plain.size.tolist())
+        if None in sort_of.values():
+            for number, (_, field, offset, size) in enumerate(zip(*columns, strict=True)):
+                if sorts[number] is None:
+                    sorts[number] = self._shown_sort(field, offset, size)
+        self.keys.extend(grouped.keys)
+        self._members = Members(
+            np.array(grouped.sample, np.int64),
+            pa.array(plain.name, pa.string()),
+            plain.start,
+            plain.offset,
+            plain.size,
+            pa.repeat(True, len(sorts)),
+            np.array(sorts, np.int8),
+        )
+        extension_of = {field: extension for field, (extension, _) in known.items() if extension in read}
+        return [
+            (sample, field, extension_of[field], offset, size)
+            for sample, field, offset, size in zip(*columns, strict=True)
+            if field in extension_of
+        ]
 
-    def _lists(self, members: _Members, of_row: Integers, image_of: Integers, image: Integers) -> pa.ListArray:
-        """List for each row the members of its sample, in order; of several rows' images only its own."""
-        numbers = (pa.array(values) for values in (members.start, members.offset, members.size))
-        fields = [members.name, *numbers, members.verbatim]
-        row = of_member = members.sample  # of each member listed
-        if len(of_row) > len(self):
-            row, member = _shared(of_member, of_row, image)
-            row = np.concatenate([row, np.flatnonzero(image_of >= 0)])
-            member = np.concatenate([member, image_of[image_of >= 0]])
-            order = np.lexsort((member, row))
-            row, member = row[order], member[order]
-            fields = [values.take(pa.array(member)) for values in fields]
-        elif np.any(of_member[1:] < of_member[:-1]):  # members of a sample that are not adjacent
-            order = np.argsort(of_member, kind="stable")
-            row = of_member[order]
-            fields = [values.take(pa.array(order)) for values in fields]
-        bounds = np.searchsorted(row, np.arange(len(of_row) + 1)).astype(np.int32)
-        listed = pa.StructArray.from_arrays(fields, fields=_MEMBER_FIELDS)
-        return pa.ListArray.from_arrays(pa.array(bounds), listed)
+    def _shown_sort(self, field: str, offset: int, size: int) -> int:
+        """What a member is by its first bytes."""
+        if not self._shows_image(offset, size):
+            return NO_IMAGE
+        return SHOWN_AUXILIARY if "." in field else SHOWN
 
     def _shows_image(self, offset: int, size: int) -> bool:
-        return is_image(self._read(offset, min(size, SIGNATURE_BYTES)))
+        return is_image(self._reader.read(offset, min(size, SIGNATURE_BYTES)))
 
     def _sample(self, key: str, field: str) -> int:
         """Find the sample that a member belongs to; a field that it has already opens another."""
@@ -289,40 +188,16 @@ class Samples:
         if sample >= 0 and (sample, field) not in self._taken:
             self._taken.add((sample, field))
             return sample
-        opened = self._open(key, None)
+        opened = self._open(key)
         if sample >= 0:
-            self._repeats[opened] = self._repeats.get(sample, sample)
+            self.repeats[opened] = self.repeats.get(sample, sample)
         self._sample_of[key] = sample = opened
         self._taken.add((sample, field))
         return sample
 
-    def _open(self, key: str | None, error: str | None) -> int:
+    def _open(self, key: str | None) -> int:
         self.keys.append(key)
-        self._errors.append(error)
         return len(self.keys) - 1
 
     def _fail(self, sample: int, reason: str) -> None:
-        if self._errors[sample] is None:
-            self._errors[sample] = reason
-
-
-def _shared(of_member: Integers, of_row: Integers, image: Integers) -> tuple[Integers, Integers]:
-    """Pairs of a row and a member of its sample that is no image."""
-    other = np.ones(len(of_member), np.bool_)
-    other[image] = False
-    members = np.flatnonzero(other)
-    members = members[np.argsort(of_member[members], kind="stable")]
-    first = np.searchsorted(of_member[members], of_row)
-    listed = np.searchsorted(of_member[members], of_row, side="right") - first
-    row = np.repeat(np.arange(len(of_row)), listed)
-    within = np.arange(len(row)) - np.repeat(np.cumsum(listed) - listed, listed)
-    return row, members[np.repeat(first, listed) + within]
-
-
-@functools.lru_cache(maxsize=4096)
-def _extension_and_sort(field: str) -> tuple[str, int | None]:
-    """The last extension of a field, and what it says of the member; None where only a look can tell."""
-    extension = field.rpartition(".")[2]
-    if extension in IMAGE_EXTENSIONS:
-        return extension, _AUXILIARY if "." in field else _PLAIN
-    return extension, _NO_IMAGE if extension in _READ else None
+        self.errors.setdefault(sample, reason)

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from imagecurate.columns import CAPTION, JSON_EXTRA, KEY, SAMPLE_ID, SHARD, SOURCE
 from imagecurate.errors import ColumnNotFoundError, ParameterError, ShardError, listed, near_miss
+from imagecurate.remote import StorageOptions
 from imagecurate.shards.captions import CAPTIONS
 from imagecurate.shards.differences import differences
 from imagecurate.shards.discovery import Found, look_into_json, look_into_parquets
-from imagecurate.shards.remote import StorageOptions
 from imagecurate.shards.shard import Shard
 from imagecurate.shards.sidecar import IMAGE_FIELD
 from imagecurate.shards.types import common_type, settled_type, stated_type

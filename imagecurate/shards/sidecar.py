@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from imagecurate.shards.remote import StorageOptions, read_end, read_whole
+from imagecurate.remote import StorageOptions, read_end, read_whole
 from imagecurate.shards.types import converted, plain_type
 
 __all__ = ["IMAGE_FIELD", "id_texts", "join", "read_columns", "read_footer", "with_caption"]

@@ -6,78 +6,26 @@ import os
 import sys
 import tempfile
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from abc import abstractmethod
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from types import TracebackType
-from typing import ClassVar, Self
 
 from imagecurate.errors import ShardError
+from imagecurate.remote import StorageOptions, local_path
+from imagecurate.shards.byte_source import ByteSource
 from imagecurate.shards.compression import MAGIC_SIZE, Unpacker, can_unpack, compression_of
-from imagecurate.shards.ranges import join_ranges
-from imagecurate.shards.remote import StorageOptions, filesystem, local_path, range_options
+from imagecurate.shards.range_source import RangeSource
 from imagecurate.shards.shard import Shard
 
-__all__ = ["ByteSource", "open_shard"]
+__all__ = ["ByteSource", "LocalSource", "RangeSource", "open_shard"]
 
 #: Bytes of one request while a remote shard is streamed: large against latency, small against memory.
 STREAM_CHUNK = 32 << 20
-#: Requests at a time where a file system has no way of its own to make several.
-REQUESTS = 8
 
 _OPENING_HINTS = {
     FileNotFoundError: "load the dataset again if shards were moved",
     PermissionError: "check its permissions",
 }
-
-
-class ByteSource(ABC):
-    """Random access to the bytes of a tar, from any number of threads; a context manager.
-
-    Attributes
-    ----------
-    size : int
-        Bytes of the tar itself.  To know it, a compressed one is unpacked to its end.
-    window : int
-        How much to read at a time when looking for headers: what one request costs anyway.
-    damage : str
-        What is wrong with the bytes where they were unpacked, as far as reads have reached; "" where nothing is.
-    """
-
-    size: int
-    window: ClassVar[int]
-    damage: str = ""
-
-    @abstractmethod
-    def read(self, offset: int, size: int) -> bytes:
-        """Read ``size`` bytes from ``offset``; fewer only where the shard ends.
-
-        Raises
-        ------
-        OSError
-            The bytes cannot be had; nothing is said about whether they are good.
-        """
-
-    def has(self, position: int) -> bool:
-        """Tell whether there is a byte at a position; unlike ``size``, that costs no more than to read it."""
-        return position < self.size
-
-    def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Read several ranges of (offset, size), in the order given; near ones in one request where that is faster."""
-        return [self.read(offset, size) for offset, size in ranges]
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of files and connections."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class LocalSource(ByteSource):
@@ -98,62 +46,6 @@ class LocalSource(ByteSource):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-class RangeSource(ByteSource):
-    """A remote object, of which only the ranges asked for are fetched."""
-
-    window = 4 << 20
-
-    def __init__(self, url: str, size: int, storage_options: StorageOptions = None) -> None:
-        self.size = size
-        self._fs, self._path = filesystem(url, storage_options)
-        self._options = range_options(self._fs)
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Fetch a range."""
-        end = min(offset + size, self.size)
-        return self._whole(self._fetched(offset, self._asked(end)), offset, end) if offset < end else b""
-
-    def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Fetch ranges, near ones joined, as many at a time as the file system likes."""
-        spans = [(offset, max(offset, min(offset + size, self.size))) for offset, size in ranges]
-        found = [b""] * len(spans)
-        blocks = join_ranges(spans)
-        starts, ends = [block[0] for block in blocks], [self._asked(block[1]) for block in blocks]
-        fetched: list[bytes] = []
-        if len(blocks) > 1 and not self._fs.async_impl:
-            with ThreadPoolExecutor(REQUESTS) as threads:
-                fetched = list(threads.map(self._fetched, starts, ends))
-        elif blocks:
-            fetched = self._fs.cat_ranges([self._path] * len(blocks), starts, ends, on_error="raise", **self._options)
-        for data, (start, end, numbers) in zip(fetched, blocks, strict=True):
-            data = self._whole(data, start, end)
-            for number in numbers:
-                found[number] = data[spans[number][0] - start : spans[number][1] - start]
-        return found
-
-    def close(self) -> None:
-        """Nothing is held open: fsspec pools its connections."""
-
-    def _fetched(self, start: int, end: int) -> bytes:
-        data: bytes = self._fs.cat_file(self._path, start=start, end=end, **self._options)
-        return data
-
-    def _asked(self, end: int) -> int:
-        """Where a request ends: one byte behind the last shows at no cost that the object has grown."""
-        return end + (end == self.size)
-
-    def _whole(self, data: bytes, start: int, end: int) -> bytes:
-        if len(data) == self.size > end - start:  # a web server that ignores ranges
-            data = data[start:end]
-        if len(data) != end - start:
-            raise ShardError.because(
-                f"expected {end - start} bytes at byte {start} of {self._path!r}, which was listed with {self.size}, "
-                f"and got {len(data)}",
-                "the object was changed after it was listed; load the dataset again",
-            )
-        return bytes(data)
 
 
 class SpooledSource(ByteSource):
@@ -273,21 +165,20 @@ def open_shard(shard: Shard, *, storage_options: StorageOptions = None, stream: 
     Raises
     ------
     ShardError
-        A local file is gone, may not be read, or has another size or modification time than when it was found.
-    OSError
-        The first bytes of a remote one cannot be had.
+        It is gone, may not be read, or is not what it was when it was found; or a store does not answer.
 
     Notes
     -----
-    A remote object of another size is noticed by the read that reaches its end; one of the same size is not.  To tell
-    whether it is compressed, a remote shard that is not streamed costs a request of a few bytes.
+    On S3 another version of an object is noticed when it is opened, for one request; one that is put in its place
+    while it is open, and elsewhere, by the read that reaches its end, if it has another size.  To tell whether it is
+    compressed, a remote shard that is not streamed costs a request of a few bytes.
     """
     path = local_path(shard.url)
     source: ByteSource
     if path is not None:
         source = _open_local(shard, path)
     else:
-        source = RangeSource(shard.url, shard.size, storage_options)
+        source = _open_remote(shard, storage_options)
         source = StreamSource(source) if stream else source
     try:
         compression = compression_of(source.read(0, MAGIC_SIZE))
@@ -297,6 +188,17 @@ def open_shard(shard: Shard, *, storage_options: StorageOptions = None, stream: 
     if not can_unpack(compression):
         return source
     return UnpackedSource(StreamSource(source) if isinstance(source, RangeSource) else source, compression)
+
+
+def _open_remote(shard: Shard, storage_options: StorageOptions) -> RangeSource:
+    source = RangeSource(shard.url, shard.size, storage_options)
+    if shard.stamp and not source.has_version(shard.stamp):
+        raise ShardError.because(
+            f"shard {shard.name!r} of source {shard.source!r} is another version than the one that was found: "
+            f"{shard.url!r} was changed after it was listed",
+            "open the dataset again",
+        )
+    return source
 
 
 def _open_local(shard: Shard, path: str) -> LocalSource:

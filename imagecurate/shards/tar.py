@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from imagecurate.shards.compression import MAGIC_SIZE, compression_of
-from imagecurate.shards.plain_tar import plain_members
+from imagecurate.shards.plain_tar import PlainMembers, plain_members
 from imagecurate.shards.sources import ByteSource, LocalSource
 from imagecurate.shards.tar_headers import (
     BLOCK,
@@ -101,6 +101,8 @@ class TarReader:
         self._window = b""
         self._window_at = 0
         self._globals: dict[bytes, bytes] = {}
+        self._plain: PlainMembers | None = None
+        self._was_asked = False  # not a cached_property, whose lock all readers would share before Python 3.12
 
     def read(self, offset: int, size: int) -> bytes:
         """Read ``size`` bytes, fewer at the end of the tar, through the window."""
@@ -111,18 +113,21 @@ class TarReader:
             first = 0
         return self._window[first : first + size]
 
-    def __iter__(self) -> Iterator[Member]:
-        plain = self._plain()
-        return self._walk() if plain is None else plain
+    @property
+    def plain(self) -> PlainMembers | None:
+        """All members of a small local tar that is plain, at once; None for any other."""
+        if not self._was_asked and isinstance(self._source, LocalSource) and self._source.size <= _SMALL:
+            self._plain = plain_members(self.read(0, self._source.size))
+        self._was_asked = True
+        return self._plain
 
-    def _plain(self) -> Iterator[Member] | None:
-        """The members of a small plain tar, which is read whole; None for any other."""
-        if not isinstance(self._source, LocalSource) or self._source.size > _SMALL:
-            return None
-        found = plain_members(self.read(0, self._source.size))
-        if found is None:
-            return None
-        return (Member(name, FILE, start, offset, size, "", True) for name, start, offset, size in found)
+    def __iter__(self) -> Iterator[Member]:
+        return self._walk() if self.plain is None else self._each_of(self.plain)
+
+    def _each_of(self, plain: PlainMembers) -> Iterator[Member]:
+        columns = (plain.name, plain.start.tolist(), plain.offset.tolist(), plain.size.tolist())
+        for name, start, offset, size in zip(*columns, strict=True):
+            yield Member(name, FILE, start, offset, size, "", True)
 
     def _walk(self) -> Iterator[Member]:
         position = 0

@@ -27,6 +27,8 @@ __all__ = [
 
 #: What a user may write for a type beside Arrow's own names.
 _PYTHON = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+#: Most columns: told at once, since every parquet is asked for each of its columns.
+_PLAIN = frozenset(kind.id for kind in (*_PYTHON.values(), pa.int32(), pa.float32()))
 _UNITS = ("s", "ms", "us", "ns")
 _CONVERSION_ERRORS = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
@@ -37,6 +39,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     >>> plain_type(pa.dictionary(pa.int8(), pa.large_string())), plain_type(pa.list_(pa.float16(), 768))
     (DataType(string), ListType(list<item: float>))
     """
+    if kind.id in _PLAIN:
+        return kind
     if pa.types.is_dictionary(kind):
         return plain_type(kind.value_type)
     if isinstance(kind, pa.BaseExtensionType):

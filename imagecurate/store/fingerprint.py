@@ -15,6 +15,7 @@ import hashlib
 import json
 import linecache
 import sys
+import threading
 import types
 import warnings
 import weakref
@@ -111,22 +112,31 @@ def _is_loose(function: types.FunctionType) -> bool:
     return not _is_installed(function.__globals__.get("__name__"))
 
 
+#: Neither linecache nor catch_warnings is made for threads, and ast.parse of Python 3.11 raises SystemError in some.
+_reading = threading.Lock()
+
+
 def _text_of(cls: type) -> str:
     """Text of a class, and the code of those of its functions that this text does not compile to.
 
     So a text is never believed over what runs: not one edited since it was imported, nor another class of this name.
     """
     functions = _own_functions(cls)
+    with _reading:
+        text, shown = _text_and_code(cls.__name__, functions)
+    hidden = [_Values().of(function.__code__) for function in functions if function.__code__ not in shown]
+    return f"{text}\n# with code {digest(hidden, length=32)}" if hidden else text
+
+
+def _text_and_code(name: str, functions: list[types.FunctionType]) -> tuple[str, frozenset[types.CodeType]]:
+    """Text of the class that defines the first function to have one, and all code that it compiles to."""
     for function in functions:
         linecache.checkcache(function.__code__.co_filename)  # as inspect does: drop what was read before an edit
         lines = linecache.getlines(function.__code__.co_filename, function.__globals__)
-        text, shown = _class_around(function.__code__, cls.__name__, "".join(lines))
+        text, shown = _class_around(function.__code__, name, "".join(lines))
         if text:
-            break
-    else:
-        text, shown = f"# class {cls.__name__}: its text was not found", frozenset()
-    hidden = [_Values().of(function.__code__) for function in functions if function.__code__ not in shown]
-    return f"{text}\n# with code {digest(hidden, length=32)}" if hidden else text
+            return text, shown
+    return f"# class {name}: its text was not found", frozenset()
 
 
 @functools.lru_cache(maxsize=64)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 import pyarrow as pa
 
-from imagecurate.store.files import write_atomically
+from imagecurate.remote import RemotePath
+from imagecurate.store.writing import StorePath, write_atomically
 
 __all__ = ["IndexFile"]
 
@@ -20,12 +22,12 @@ _SMALL = 64 << 10
 class IndexFile:
     """Reads columns as they are asked for, so that a filter on a score reads no captions."""
 
-    def __init__(self, file: pa.NativeFile) -> None:
-        self._file = file
-        self.schema: pa.Schema = pa.ipc.open_file(file).schema
+    def __init__(self, schema: pa.Schema, read: Callable[[str], pa.ChunkedArray]) -> None:
+        self.schema = schema
+        self._read = read
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: StorePath) -> Self:
         """Open a file of the store.
 
         Raises
@@ -35,24 +37,39 @@ class IndexFile:
         pyarrow.ArrowInvalid
             It was cut off.
         """
-        with path.open("rb", buffering=0) as file:
-            data = file.read(_SMALL)
-        return cls(pa.BufferReader(data) if len(data) < _SMALL else pa.OSFile(str(path)))
+        return cls.of(_opened(path))
 
     @classmethod
-    def write(cls, path: Path, table: pa.Table) -> Self:
-        """Write the index of a shard, atomically."""
+    def of(cls, file: pa.NativeFile) -> Self:
+        """Read from a file that is open, as one in a pack."""
+        schema = pa.ipc.open_file(file).schema
+        return cls(schema, partial(_column_of, file, schema))
+
+    @classmethod
+    def write(cls, path: StorePath, table: pa.Table) -> Self:
+        """Write the index of a shard, atomically; what is read of it then comes from the table."""
         # In one call: Arrow's own files make one for each of the many small buffers of a table.
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, table.schema, options=_COMPRESSED) as writer:
             writer.write_table(table)
         data = sink.getvalue()
         write_atomically(path, lambda temporary: temporary.write_bytes(data))
-        return cls(pa.BufferReader(data))
+        return cls(table.schema, table.column)
 
     def column(self, name: str) -> pa.Array:
         """Read a column."""
-        place = self.schema.get_field_index(name)
-        options = pa.ipc.IpcReadOptions(included_fields=[place], use_threads=False)
-        column = pa.ipc.open_file(self._file, options=options).read_all().column(0)
+        column = self._read(name)
         return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _opened(path: StorePath) -> pa.NativeFile:
+    if isinstance(path, RemotePath):
+        return pa.BufferReader(path.read_bytes())
+    with path.open("rb", buffering=0) as file:
+        data = file.read(_SMALL)
+    return pa.BufferReader(data) if len(data) < _SMALL else pa.OSFile(str(path))
+
+
+def _column_of(file: pa.NativeFile, schema: pa.Schema, name: str) -> pa.ChunkedArray:
+    options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(name)], use_threads=False)
+    return pa.ipc.open_file(file, options=options).read_all().column(0)

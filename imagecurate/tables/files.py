@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, TypeAlias
 import pyarrow as pa
 
 from imagecurate.errors import ImageCurateError, ParameterError, ShardError, listed
+from imagecurate.remote import StorageOptions, local_path
+from imagecurate.remote.ranges import RangeFile
 from imagecurate.shards.find import expand_braces, shared_depth
 from imagecurate.shards.listing import File, Folder, Place, place_of
-from imagecurate.shards.remote import StorageOptions, local_path
 from imagecurate.shards.sources import ByteSource, LocalSource, RangeSource
 
 __all__ = ["PARQUET", "TableFile", "TablePath", "find_parquets", "named_file", "open_stream", "readable"]
@@ -131,7 +132,7 @@ def open_stream(file: TableFile, storage_options: StorageOptions = None) -> io.R
     """
     path = local_path(file.url)
     if path is None:
-        return _Stream(RangeSource(file.url, file.size, storage_options))
+        return _stream(RangeSource(file.url, file.size, storage_options))
     try:
         source = LocalSource(path)
     except OSError as error:
@@ -139,43 +140,11 @@ def open_stream(file: TableFile, storage_options: StorageOptions = None) -> io.R
     if (source.size, source.stamp) != (file.size, file.stamp):
         source.close()
         raise ShardError.because(f"{path!r} changed after it was found", "open the table again")
-    return _Stream(source)
+    return _stream(source)
 
 
-class _Stream(io.RawIOBase):
-    """Random access to a source of bytes as a Python file."""
-
-    def __init__(self, source: ByteSource) -> None:
-        self._source = source
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._source.size}[whence]
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = self._source.read(self._at, self._source.size if size is None or size < 0 else size)
-        self._at += len(data)
-        return data
-
-    def readinto(self, buffer: Any) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._source.close()
-        super().close()
+def _stream(source: ByteSource) -> RangeFile:
+    return RangeFile(lambda start, end: source.read(start, end - start), source.size, source.close)
 
 
 def _texts(path: Any) -> list[str]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from imagecurate.errors import ColumnNotFoundError
-from imagecurate.shards.remote import StorageOptions
+from imagecurate.remote import StorageOptions
 from imagecurate.tables.files import find_parquets
 from imagecurate.tables.id_files import READERS, extension_of
 from imagecurate.tables.id_sources import IdFile, IdsGiven

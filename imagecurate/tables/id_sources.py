@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from imagecurate.errors import ParameterError, ShardError, listed
-from imagecurate.shards.remote import StorageOptions
+from imagecurate.remote import StorageOptions
 from imagecurate.shards.types import plain_type
 from imagecurate.store import digest
 from imagecurate.tables.files import PARQUET, TableFile, named_file, open_stream, readable

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imagecurate.shards.remote import StorageOptions, local_path
+from imagecurate.remote import StorageOptions, local_path
 from imagecurate.shards.types import converted, plain_type
 from imagecurate.tables.files import PARQUET, TableFile, open_stream, readable
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from imagecurate.errors import ColumnNotFoundError, ParameterError, listed, near_miss
-from imagecurate.shards.remote import StorageOptions
+from imagecurate.remote import StorageOptions
 from imagecurate.shards.types import common_type, converted
 from imagecurate.store import digest
 from imagecurate.tables.files import TableFile, TablePath, find_parquets

@@ -151,7 +151,7 @@ def test_a_parquet_by_key_counts_samples(tmp_path: Path) -> None:
 
 def test_a_sample_of_countless_images_and_texts_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rows would list every text with every image; many of the one are no harm."""
-    monkeypatch.setattr("imagecurate.shards.samples._MOST_BESIDE", 3)
+    monkeypatch.setattr("imagecurate.shards.rows._MOST_BESIDE", 3)
     made = [(f"{key}.{number}.{kind}", b"x") for key, kind in [("a", "jpg"), ("b", "jpg")] for number in range(5)]
     table = index(write_tar(tmp_path / "0.tar", [*made, *((f"a.{number}.txt", b"x") for number in range(4))]))
     assert table["key"].to_pylist() == ["a"] + ["b"] * 5

@@ -26,7 +26,9 @@ def is_as_walked(data: bytes) -> bool:
     if plain is None:
         return False
     reader = TarReader(Bytes(data))  # no local file, so walked
-    assert [Member(name, FILE, start, offset, size, "", True) for name, start, offset, size in plain] == list(reader)
+    columns = (plain.name, *(values.tolist() for values in plain[1:]))
+    made = [Member(name, FILE, *place, "", True) for name, *place in zip(*columns, strict=True)]
+    assert made == list(reader)
     assert (reader.damage, reader.damaged_places, reader.end_mark_missing) == ("", 0, False)
     return True
 
