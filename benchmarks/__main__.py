@@ -9,9 +9,16 @@ from pathlib import Path
 
 def main() -> None:
     """Run the benchmarks that are named, passing the options on to each."""
-    names = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem != "machine")
-    chosen = [argument for argument in sys.argv[1:] if argument in names]
-    options = [argument for argument in sys.argv[1:] if argument not in names]
+    here = Path(__file__).parent
+    names = sorted(
+        path.stem for path in [*here.glob("[a-z]*.py"), *(each.parent for each in here.glob("*/__init__.py"))]
+    )
+    given = sys.argv[1:]
+    if given[:1] == ["gpu"]:  # whose sections have names of their own
+        importlib.import_module("benchmarks.gpu").main(given[1:])
+        return
+    chosen = [argument for argument in given if argument in names]
+    options = [argument for argument in given if argument not in names]
     for name in chosen or names:
         importlib.import_module(f"benchmarks.{name}").main(options)
 

@@ -32,8 +32,9 @@ from dask.dataframe.dask_expr._expr import (
 from dask.dataframe.dask_expr._reductions import Len
 from dask.dataframe.dask_expr._shuffle import SetIndexBlockwise
 from dask.dataframe.dask_expr.io.io import BlockwiseIO, FromMapProjectable
+from dask.utils import is_dataframe_like
 
-from imagecurate.backend.cpu import meta_frame, to_frame
+from imagecurate.backend import backend_named, backend_of
 from imagecurate.columns import Frame
 from imagecurate.plan.ledger import LEDGER_SCHEMA, ledger_of
 from imagecurate.plan.outcome import Positions
@@ -123,18 +124,17 @@ class ReadRows:
 
     def meta(self) -> Frame:
         """An empty partition with every column."""
-        frame = meta_frame(self.work.plan.schema)
-        frame[SHARD_RECORD] = pd.Categorical([], categories=[""])
-        return frame
+        backend = backend_named(self.work.backend)
+        return backend.with_category(backend.meta_frame(self.work.plan.schema), SHARD_RECORD, "")
 
     def _frame(self, shard_pass: ShardPass, shard: Shard, columns: list[str], positions: Positions) -> Frame:
         values = shard_pass.columns([name for name in columns if name != SHARD_RECORD], positions)
         # Rows that a parquet tells of may stand elsewhere in the tar: they must never be taken for those.
         shift = _PROVISIONAL if shard_pass.state.shard.provisional else 0
-        frame = to_frame(values, positions + shift)
+        backend = backend_named(self.work.backend)
+        frame = backend.to_frame(values, positions + shift)
         if SHARD_RECORD in columns:
-            record = json.dumps(dataclasses.asdict(shard))
-            frame[SHARD_RECORD] = pd.Categorical.from_codes(np.zeros(len(frame), np.int8), categories=[record])
+            frame = backend.with_category(frame, SHARD_RECORD, json.dumps(dataclasses.asdict(shard)))
         return frame[columns]
 
 
@@ -246,8 +246,7 @@ def _exactly(expression: Expr) -> Expr:
 
 
 def _keep(rows: Frame, mask: Frame) -> Frame:
-    aligned = mask.reindex(rows.index)
-    return rows[aligned.eq(True).fillna(False).to_numpy(dtype=bool)]
+    return backend_of(rows).kept(rows, mask)
 
 
 def belongs_to(mask: Frame, shards: ShardList) -> bool:
@@ -294,7 +293,9 @@ def _structure(value: Any, known: dict[str, str]) -> str:
     if isinstance(value, list | tuple):
         return digest([_structure(each, known) for each in value])
     if not isinstance(value, Expr):
-        return str(tokenize(value))
+        is_meta = is_dataframe_like(value) and not len(value)
+        # The same rows may be shown by another library, with another meta.
+        return digest(["meta", list(value.columns)]) if is_meta else str(tokenize(value))
     if value._name not in known:  # masks upon masks share their frames
         operands = [_structure(operand, known) for operand in value.operands]
         known[value._name] = digest([type(value).__name__, operands])
@@ -309,8 +310,8 @@ def settle_mask(store: Store, token: str, survivors: Frame, shards: ShardList) -
     settled = new_collection(_with_numbers(survivors.expr, {}))
     for start in range(0, len(missing), _MASK_WINDOW):
         window = settled.partitions[missing[start : start + _MASK_WINDOW]]
-        written = window.map_partitions(_write_mask, store, token, meta=("kept", "int64"), enforce_metadata=False)
-        written.compute()
+        meta = pd.Series([], name="kept", dtype="int64")
+        window.map_partitions(_write_mask, store, token, meta=meta, enforce_metadata=False).compute()
 
 
 def _with_numbers(expression: Expr, known: dict[str, Any]) -> Any:
@@ -349,12 +350,13 @@ class ReadLedger:
         with ShardPass(self.work, shard, self.work.plan.needed((), everything=True)) as shard_pass:
             rows = np.arange(shard_pass.state.count)[:limit]
             ledger = ledger_of(shard_pass.state, shard_pass.run(rows))
-        return to_frame({name: ledger[name].combine_chunks() for name in columns}, np.arange(len(ledger)))
+        chosen = {name: ledger[name].combine_chunks() for name in columns}
+        return backend_named(self.work.backend).to_frame(chosen, np.arange(len(ledger)))
 
 
 def ledger_frame(work: Work, shards: ShardList) -> Frame:
     """One row for each input sample, as a Dask dataframe with one partition a shard."""
-    meta = meta_frame({field.name: field.type for field in LEDGER_SCHEMA})
+    meta = backend_named(work.backend).meta_frame({field.name: field.type for field in LEDGER_SCHEMA})
     columns = LEDGER_SCHEMA.names
     return new_collection(
         ShardFrame(

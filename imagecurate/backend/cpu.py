@@ -1,6 +1,7 @@
 """Rows on the CPU: Arrow columns, NumPy arrays and pandas frames.
 
-Two things are done here: columns become the arrays that expressions compute with, and frames that users see.
+Two things are done here: columns become the arrays that expressions compute with, and frames that users see.  The same
+names, in the same order, are in ``gpu.py``.
 
 To an expression a number or a time is a float64 array in which NaN is null, and a truth value a pair of boolean
 arrays: where it holds, and where its opposite holds.  Where neither does it is null.  Strings stay in Arrow.
@@ -18,14 +19,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from imagecurate.columns import VECTOR, matrix
+
 __all__ = [
     "Numbers",
     "Truth",
     "boolean_column",
     "compare_strings",
+    "concat",
     "dtype_of",
     "from_frame",
     "is_null",
+    "kept",
     "list_lengths",
     "mask",
     "meta_frame",
@@ -44,6 +49,9 @@ __all__ = [
     "to_frame",
     "truth",
     "type_of",
+    "vector_series",
+    "vectors",
+    "with_category",
 ]
 
 #: float64, NaN where null; of shape (n,), or what broadcasts to it.
@@ -259,6 +267,76 @@ def from_frame(frame: pd.DataFrame) -> dict[str, pa.Array]:
     Strings become ``string`` and NaN null, whatever they were before; other types are those of `to_frame`'s columns.
     """
     return {str(name): _from_pandas(series) for name, series in frame.items()}
+
+
+def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put frames of the same columns one below the other, with a new index 0, 1, …."""
+    return pd.concat(frames, ignore_index=True)
+
+
+def with_category(frame: pd.DataFrame, name: str, category: str) -> pd.DataFrame:
+    """Add a column that has this one category in every row, and knows it where there is no row.
+
+    The frame itself is changed.
+    """
+    frame[name] = pd.Categorical.from_codes(np.zeros(len(frame), np.int8), categories=[category])
+    return frame
+
+
+def kept(rows: pd.DataFrame, mask: pd.Series) -> pd.DataFrame:
+    """Give the rows at whose index a mask, which may have other rows, is true; null is not.
+
+    >>> kept(to_frame({"width": pa.array([8, 9])}), pd.Series([True, None], [1, 2], dtype="boolean"))
+       width
+    1      9
+    """
+    aligned = mask.reindex(rows.index)
+    return rows[aligned.eq(True).fillna(False).to_numpy(dtype=bool)]
+
+
+def vectors(series: pd.Series) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Give the vectors of a column of a frame as a matrix.
+
+    Parameters
+    ----------
+    series : Series of list<float>
+        All vectors that are not null have the same length.
+
+    Returns
+    -------
+    values : array of shape (number of valid rows, d), float32
+        Shares the column's memory where it can: do not write into it.  Shape (0, 0) where no row is valid.
+    valid : array of shape (n,), bool
+        False where the column is null.
+
+    Raises
+    ------
+    ValueError
+        Vectors of different lengths, or a null inside one.
+    """
+    return matrix(_from_pandas(series))
+
+
+def vector_series(values: Any, valid: Any) -> pd.Series:
+    """Make a column of a frame from vectors; the way back from `vectors`.
+
+    Parameters
+    ----------
+    values : array or CPU tensor of shape (number of valid rows, d), float32
+    valid : array or CPU tensor of shape (n,), bool
+        False where the row has no vector.
+
+    Examples
+    --------
+    >>> vector_series(np.eye(2, dtype=np.float32)[:1], np.array([False, True])).tolist()
+    [<NA>, [1.0, 0.0]]
+    """
+    values, valid = np.ascontiguousarray(values, np.float32), np.asarray(valid)
+    width = values.shape[1] if len(values) else 0
+    offsets = np.zeros(len(valid) + 1, np.int32)
+    np.cumsum(valid * np.int32(width), out=offsets[1:])
+    column = pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.reshape(-1)), mask=pa.array(~valid))
+    return pd.Series(dtype_of(VECTOR).__from_arrow__(column))
 
 
 def _to_pandas(column: pa.Array | pa.ChunkedArray) -> Any:

@@ -155,13 +155,38 @@ def _in(value: Value, items: tuple[Any, ...], kind: Kind, backend: ModuleType) -
 
 def _divided(function: Callable[..., Numbers]) -> Callable[[Numbers, Numbers], Numbers]:
     """Give null where the divisor is zero."""
-    return lambda left, right: np.where(np.equal(right, 0), np.nan, function(left, right))
+    return lambda left, right: _where(np.equal(right, 0), np.nan, function(left, right))
+
+
+def _quotient(left: Numbers, right: Numbers) -> Numbers:
+    """Divide as Python's ``//``: CuPy would floor the rounded quotient, but 1 // 0.1 is 9."""
+    rest = np.fmod(left, right)
+    quotient = np.subtract(np.divide(np.subtract(left, rest), right), _turns(rest, right))
+    whole = np.floor(quotient)
+    return np.add(whole, np.greater(np.subtract(quotient, whole), 0.5))
+
+
+def _remainder(left: Numbers, right: Numbers) -> Numbers:
+    """Divide as Python's ``%``."""
+    rest = np.fmod(left, right)
+    return _where(_turns(rest, right), np.add(rest, right), rest)
+
+
+def _turns(rest: Numbers, divisor: Numbers) -> NDArray[np.bool_]:
+    """Tell where the rest of C's division, which has the sign of the dividend, lies on the other side of zero."""
+    return np.not_equal(rest, 0) & np.not_equal(np.less(divisor, 0), np.less(rest, 0))
 
 
 def _power(base: Numbers, exponent: Numbers) -> Numbers:
     """Raise to a power; NumPy gives 1 for null to the power of 0, and infinity for a division by zero."""
     null = np.isnan(base) | np.isnan(exponent) | (np.equal(base, 0) & np.less(exponent, 0))
-    return np.where(null, np.nan, np.power(base, exponent))
+    return _where(null, np.nan, np.power(base, exponent))
+
+
+def _where(condition: Any, one: Any, other: Any) -> Numbers:
+    """Choose; of constants comes a scalar, as of every other function: CuPy takes no NumPy array beside its own."""
+    chosen: Numbers = np.where(condition, one, other)[()]
+    return chosen
 
 
 _ARITHMETIC: Mapping[str, Callable[..., Numbers]] = {
@@ -169,7 +194,7 @@ _ARITHMETIC: Mapping[str, Callable[..., Numbers]] = {
     "-": np.subtract,
     "*": np.multiply,
     "/": _divided(np.divide),
-    "//": _divided(np.floor_divide),
-    "%": _divided(np.remainder),
+    "//": _divided(_quotient),
+    "%": _divided(_remainder),
     "**": _power,
 }

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imagecurate.errors import ParameterError, listed
-from imagecurate.images.geometry import place
+from imagecurate.images.geometry import Placement, place
 from imagecurate.images.resize import FILTERS, resize
 
 if TYPE_CHECKING:
@@ -125,6 +125,16 @@ class Preprocessing:
         height, width = self.input_size
         return math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
 
+    @property
+    def border(self) -> tuple[int, int, int]:
+        """Colour around a picture smaller than the input: timm's mean in border mode, torchvision's black in others."""
+        red, green, blue = (round(255 * level) if self.crop_mode == "border" else 0 for level in self.mean)
+        return red, green, blue
+
+    def placement(self, size: tuple[int, int]) -> Placement:
+        """How an upright picture of this height and width is resized, cropped and padded."""
+        return place(size, self.input_size, self._scale_size, self.crop_mode)
+
     def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         r"""Resize and crop one picture.
 
@@ -142,14 +152,12 @@ class Preprocessing:
         array of shape (\*input_size, 3), uint8
         """
         height, width, _ = pixels.shape
-        placement = place((height, width), self.input_size, self._scale_size, self.crop_mode)
+        placement = self.placement((height, width))
         kept = resize(pixels, placement, self.interpolation)
         if kept.shape[:2] == self.input_size:
             return kept
-        # torchvision pads a small centre crop with black, timm a bordered picture with the mean.
-        fill = [round(255 * level) for level in self.mean] if self.crop_mode == "border" else 0
         padded = np.empty((*self.input_size, 3), np.uint8)
-        padded[...] = fill
+        padded[...] = self.border
         rows, columns = placement.rows, placement.columns
         padded[rows.pad : rows.pad + rows.count, columns.pad : columns.pad + columns.count] = kept
         return padded

@@ -8,20 +8,34 @@ from pathlib import Path
 
 import numpy as np
 
+from imagecurate.backend.clusters import Device
 from imagecurate.backend.cpu_clusters import one_blas_thread
 from imagecurate.neighbours.files import save_array
 from imagecurate.neighbours.layout import Layout
 from imagecurate.neighbours.resolve import PAIR, StoredPairs
-from imagecurate.neighbours.search import Near, Side, earlier_neighbours
+from imagecurate.neighbours.search import Near, Side
 from imagecurate.neighbours.vectors import Run
 from imagecurate.store import write_atomically
 
 __all__ = ["compare_cells"]
 
-#: Products and rows of a task at most, and of tasks at least so many that all threads have some.
-TASK_PRODUCTS, TASK_ROWS, TASKS = 1 << 30, 65_536, 64
-#: Rows of a cell that are compared with all of it in one piece.
-PIECE_ROWS = 4096
+
+@dataclass(frozen=True)
+class Portion:
+    """How much a task does: some seconds of work."""
+
+    #: Products and rows of a task at most, and tasks at least, so that all threads have some.
+    products: int
+    rows: int
+    tasks: int
+    #: Rows of a cell that are compared with all of it in one piece.
+    piece_rows: int
+
+
+PORTIONS: dict[Device, Portion] = {
+    "cpu": Portion(1 << 30, 65_536, 64, 4096),
+    "cuda": Portion(1 << 41, 1 << 22, 8, 1 << 18),
+}
 
 #: Of a cell: rows from, to, and whether they are its border nodes from other cells.
 Piece = tuple[int, int, int, bool]
@@ -54,7 +68,7 @@ class _Compare:
         with one_blas_thread():
             for cell, low, high, crossing in pieces:
                 x, y = self._sides(cell, low, high, crossing)
-                each = earlier_neighbours(x, y, near, self.most)
+                each = self.layout.earlier_neighbours(x, y, near, self.most)
                 pairs = np.empty(len(each.x), PAIR)
                 pairs["later"], pairs["earlier"] = x.ranks[each.x], y.ranks[each.y]
                 pairs["nearness"] = each.similarity
@@ -81,23 +95,24 @@ class _Compare:
 
 
 def _tasks(layout: Layout) -> Iterator[list[Piece]]:
-    """Divide all comparisons into tasks of about the same size, the same whatever runs them."""
+    """Divide all comparisons into tasks of about the same size, the same whatever runs them: the plan says for what."""
+    portion = PORTIONS[layout.device]
     sizes = np.diff(layout.offsets)
     borders = np.diff(layout.incoming_offsets)
     total = float((sizes.astype(float) * (sizes / 2 + borders)).sum())
-    most = max(min(TASK_PRODUCTS, total / TASKS), 1 << 22)
+    most = max(min(portion.products, total / portion.tasks), 1 << 22)
     task: list[Piece] = []
     products, rows = 0, 0
     for cell, (size, border) in enumerate(zip(sizes.tolist(), borders.tolist(), strict=True)):
         if size + border < 2:  # a group of one
             continue
         for crossing, count in ((False, size), (True, border)):
-            for low in range(0, count, PIECE_ROWS):
-                high = min(low + PIECE_ROWS, count)
+            for low in range(0, count, portion.piece_rows):
+                high = min(low + portion.piece_rows, count)
                 task.append((cell, low, high, crossing))
                 products += (high - low) * (size if crossing else high + border)
                 rows += high - low
-                if products >= most or rows >= TASK_ROWS:
+                if products >= most or rows >= portion.rows:
                     yield task
                     task, products, rows = [], 0, 0
     if task:

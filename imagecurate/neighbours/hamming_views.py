@@ -74,9 +74,11 @@ def hamming_duplicates(
     order = order_of(ranks, n)
     words = np.ascontiguousarray(hashes[order]).view(np.uint64)  # (n, views, width / 8)
     originals, copy_of = collapse(words.reshape(n, views * width // 8))
-    search = _ViewSearch(words[originals].reshape(-1, width // 8), distance, max_pairs_per_row, threads, views)
+    if len(originals) < n:
+        words = words[originals]  # most of what is held: never twice
+    search = _ViewSearch(words.reshape(-1, width // 8), distance, max_pairs_per_row, threads, views)
     search.run()
-    found = _keepers(words[originals], distance, *_owned(search, views))
+    found = _keepers(words, distance, *_owned(search, views))
     keeper = np.full(n, -1, np.int64)
     keeper[originals] = np.where(found >= 0, originals[found], -1)
     copies = np.flatnonzero(copy_of >= 0)
@@ -86,8 +88,9 @@ def hamming_duplicates(
     named = np.flatnonzero(keeper >= 0)
     row[order[named]] = order[keeper[named]]
     for start in range(0, len(named), BLOCK_ROWS):
-        some = named[start : start + BLOCK_ROWS]
-        apart[order[some]] = _apart(words[some], words[keeper[some]])
+        some = order[named[start : start + BLOCK_ROWS]]
+        one, other = (np.ascontiguousarray(hashes[rows]).view(np.uint64) for rows in (some, row[some]))
+        apart[some] = _apart(one, other)
     return HammingMatches(row, apart)
 
 

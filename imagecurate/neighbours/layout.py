@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imagecurate.backend.clusters import Device
 from imagecurate.backend.cpu_clusters import one_blas_thread
+from imagecurate.neighbours import device
 from imagecurate.neighbours.arrange import Order, arrange
 from imagecurate.neighbours.bundles import ReadBundle, bundles_of
-from imagecurate.neighbours.search import Side, prefixes
+from imagecurate.neighbours.search import Found, Near, Side, earlier_neighbours, prefixes
 from imagecurate.neighbours.vectors import Run, Vectors
 from imagecurate.store import write_atomically
 
@@ -44,9 +46,11 @@ class Layout:
     d: int
     #: Axes that prefixes are made with; ``d`` where whole vectors are compared.
     width: int
+    #: Where sides are compared.
+    device: Device = "cpu"
 
     def __reduce__(self) -> Any:
-        return Layout, (self.folder, self.d, self.width)  # not the files it has mapped
+        return Layout, (self.folder, self.d, self.width, self.device)  # not the files it has mapped
 
     def _array(self, name: str) -> NDArray[Any]:
         array: NDArray[Any] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
@@ -138,6 +142,11 @@ class Layout:
         """Give nodes, in the order of their places, as a side of a comparison."""
         return Side(self.vectors, self.prefixes, positions, self.places[positions])
 
+    def earlier_neighbours(self, x: Side, y: Side, near: Near, most: int) -> Found:
+        """Compare two sides, where the plan is to do that; the pairs are the same."""
+        compare = device.earlier_neighbours if self.device == "cuda" else earlier_neighbours
+        return compare(x, y, near, most)
+
 
 def build_layout(
     vectors: Vectors,
@@ -151,6 +160,7 @@ def build_layout(
     centroids: Path | None = None,
     border: float | None = None,
     collapse: bool = True,
+    on: Device = "cpu",
 ) -> Layout:
     """Move vectors into the sorted file.
 
@@ -172,8 +182,10 @@ def build_layout(
         Distance within which nodes on both sides of a border must be compared.
     collapse : bool, default=True
         Whether rows with equal vectors become one node.
+    on : "cpu" or "cuda"
+        Where nodes will be compared.
     """
-    layout = Layout(folder, d, d if axes is None else axes.shape[1])
+    layout = Layout(folder, d, d if axes is None else axes.shape[1], on)
     moved = folder / "moved"
     if moved.exists():
         return layout

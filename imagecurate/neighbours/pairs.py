@@ -20,7 +20,7 @@ from imagecurate.neighbours.planner import Plan, PlanName, choose
 from imagecurate.neighbours.request import check_eps, check_ranks, check_request, claim
 from imagecurate.neighbours.resolve import Outcome, StoredPairs, keepers
 from imagecurate.neighbours.sample import FIT_SAMPLE, draw_sample
-from imagecurate.neighbours.search import Near, Side, earlier_neighbours
+from imagecurate.neighbours.search import Near, Side
 from imagecurate.neighbours.vectors import Run, Vectors, cosine, farthest, one_after_the_other
 from imagecurate.store import write_atomically
 
@@ -61,7 +61,8 @@ class CosinePairs:
     exact: bool
     #: None where no row has a vector.
     layout: Layout | None
-    _pairs: StoredPairs
+    #: None where nothing was compared.
+    _pairs: StoredPairs | None
 
     @classmethod
     def find(
@@ -80,6 +81,7 @@ class CosinePairs:
         fit_sample: int = FIT_SAMPLE,
         max_pairs_per_row: int = 64,
         plan: PlanName | Literal["auto"] = "auto",
+        compare: bool = True,
     ) -> CosinePairs:
         """Find the pairs.
 
@@ -107,6 +109,9 @@ class CosinePairs:
         max_pairs_per_row : int, default=64
         plan : "auto", "brute", "prefix" or "cells"
             How to compare; the cheapest by default.  The outcome is the same.
+        compare : bool, default=True
+            False only moves the vectors, for others to be compared with: all that `against` wants of a reference.
+            What was moved need not be moved again when pairs are wanted after all.
 
         Raises
         ------
@@ -140,8 +145,9 @@ class CosinePairs:
             axes=axes,
             centroids=centroids,
             border=farthest(eps) if exact and centroids is not None else None,
+            on=chosen.device,
         )
-        pairs, compared = compare_cells(layout, eps, max_pairs_per_row, run)
+        pairs, compared = compare_cells(layout, eps, max_pairs_per_row, run) if compare else (None, 0)
         return cls(folder, n, eps, chosen, Shares(compared, pairs_in_all), exact, layout, pairs)
 
     def resolve(self, ranks: NDArray[np.int64] | None = None, eps: float | None = None) -> Outcome:
@@ -164,6 +170,8 @@ class CosinePairs:
         layout = self.layout
         if layout is None:
             return Outcome(keeper, similarity)
+        if self._pairs is None:
+            raise ParameterError.because("vectors were moved, but not compared", "find them with compare=True")
         ranks = np.asarray(layout.row_ranks if ranks is None else ranks)
         check_ranks(self.n, ranks)
         # the best row of each node, and the nodes by its rank
@@ -253,7 +261,7 @@ class _Nodes:
     def _compared(
         self, places: NDArray[np.int64], among: NDArray[np.int64], most: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        found = earlier_neighbours(self.side(places), self.side(among), self.near, most)
+        found = self.layout.earlier_neighbours(self.side(places), self.side(among), self.near, most)
         return places[found.x], among[found.y]
 
     def near_enough(self, pairs: NDArray[Any]) -> NDArray[np.bool_]:

@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from imagecurate.backend.cpu_clusters import k_means, one_blas_thread, principal_axes
+from imagecurate.backend.clusters import Device, best_device, clusters_on
+from imagecurate.backend.cpu_clusters import one_blas_thread
 from imagecurate.neighbours.cells import Centroids, automatic_cells
 from imagecurate.neighbours.search import prefixes
 from imagecurate.neighbours.vectors import farthest
@@ -23,17 +24,37 @@ __all__ = ["Option", "Plan", "PlanName", "choose"]
 
 PlanName = Literal["brute", "prefix", "cells"]
 
-#: Widths that are tried.
-WIDTHS = (16, 32, 64, 128, 256)
+#: Widths that are tried: with the length of the rest, rows of prefixes begin at multiples of their size.
+WIDTHS = (15, 31, 63, 127, 255)
 #: Rows of the sample of which all pairs are looked at, and those whose borders are.
 PAIR_ROWS, BORDER_ROWS = 2048, 16_384
 #: Rows so few that looking at a sample takes longer than comparing all.
 FEW_ROWS = 4096
+#: Rows so many that a GPU is worth its start and the kernels' compilation, some seconds.
+DEVICE_ROWS = 50_000
 
-#: What things cost beside a multiplication and addition of a matrix product, at about 60 billion a second: a product,
-#: written and compared with the threshold; a candidate, gathered and looked at alone; an entry of a border row; a pair
-#: of cells.  Measured on one core of an EPYC 9005.
-PRODUCT, CANDIDATE, ENTRY, CELL = 12, 60_000, 20_000, 20_000_000
+
+@dataclass(frozen=True)
+class Costs:
+    """What things cost beside a multiplication and addition of the products that nearly all of the work is."""
+
+    #: A product, compared with the threshold.
+    product: float
+    #: A candidate, gathered and looked at alone.
+    candidate: float
+    #: An entry of a border row, and a pair of cells.
+    entry: float
+    cell: float
+    #: A multiplication and addition where cells are fitted and rows put into them.
+    assign: float
+
+
+#: On one core of an EPYC 9005, which makes about 60 billion a second (measured), and on an H200 at about 400,000
+#: billion beside some cores, which put rows into cells (estimated).
+COSTS: dict[Device, Costs] = {
+    "cpu": Costs(product=12, candidate=60_000, entry=20_000, cell=20_000_000, assign=1),
+    "cuda": Costs(product=32, candidate=6e6, entry=1.3e8, cell=1e9, assign=500),
+}
 #: Passes over the sample after which mini-batch k-means usually stops.
 FIT_PASSES = 4
 
@@ -68,6 +89,8 @@ class Plan:
     sample: int
     options: tuple[Option, ...]
     chosen: PlanName
+    #: Where vectors are compared.
+    device: Device = "cpu"
 
     @property
     def option(self) -> Option:
@@ -75,7 +98,8 @@ class Plan:
         return next(option for option in self.options if option.name == self.chosen)
 
     def __str__(self) -> str:
-        lines = [f"{self.rows:,} vectors of length {self.d}, of which a sample of {self.sample:,} was looked at"]
+        where = ", compared on a GPU" if self.device == "cuda" else ""
+        lines = [f"{self.rows:,} vectors of length {self.d}{where}, of which a sample of {self.sample:,} was looked at"]
         for each in self.options:
             width = "whole vectors" if each.width == self.d else f"{each.width} coordinates"
             cells = f"{each.cells:,} cell" + "s" * (each.cells != 1)
@@ -105,6 +129,7 @@ def choose(
     max_iter: int = 10,
     random_state: int = 0,
     exact: bool = True,
+    device: Device | Literal["auto"] = "auto",
 ) -> tuple[Plan, NDArray[np.float64] | None, Centroids | None]:
     """Choose how to compare.
 
@@ -121,6 +146,8 @@ def choose(
         Of the cells.
     exact : bool, default=True
         False compares within cells alone.
+    device : "cpu", "cuda" or "auto"
+        Where to compare: by default on a GPU where there is one and enough to do.
 
     Returns
     -------
@@ -131,9 +158,12 @@ def choose(
     """
     d = sample.shape[1]
     brute = Option("brute", d, 1, 1.0, 0.0, 1.0)
+    if device == "auto":
+        device = best_device() if rows >= DEVICE_ROWS else "cpu"
     if exact and (name == "brute" or (name == "auto" and rows <= FEW_ROWS)):
-        return Plan(rows, d, 0, (brute,), "brute"), None, None
-    measured = _Measured(sample, rows, eps)
+        return Plan(rows, d, 0, (brute,), "brute", device), None, None
+    measured = _Measured(sample, rows, eps, device)
+    costs = COSTS[device]
     options = [brute]
     width, candidates = measured.best_width(1.0)
     if width < d:
@@ -144,20 +174,20 @@ def choose(
 
     k = automatic_cells(rows) if n_clusters == "auto" else n_clusters
     k = max(1, min(k, len(sample)))
-    fit = float(FIT_PASSES * len(sample) + rows) * k * d  # and assigning the rows
+    fit = costs.assign * float(FIT_PASSES * len(sample) + rows) * k * d  # and assigning the rows
     centroids = None
     if not exact or name == "cells" or (name == "auto" and fit < measured.cost(options[-1])):
-        centroids = Centroids.of(k_means(sample, k, max_iter=max_iter, random_state=random_state))
+        centroids = Centroids.of(clusters_on(device).k_means(sample, k, max_iter=max_iter, random_state=random_state))
         share, pairs_of_cells, entries = measured.cells(centroids, exact)
         width, within = measured.best_width(share)
-        extra = fit + entries * ENTRY + pairs_of_cells * CELL
+        extra = fit + entries * costs.entry + pairs_of_cells * costs.cell
         options.append(measured.option("cells", width, len(centroids.points), share, within, extra))
     chosen = min(options, key=lambda option: option.cost).name if name == "auto" else name
     if not exact:
         chosen = "cells"
     if chosen not in {option.name for option in options}:  # vectors of length 1 have no shorter prefix
         chosen = "brute"
-    plan = Plan(rows, d, len(sample), tuple(options), chosen)
+    plan = Plan(rows, d, len(sample), tuple(options), chosen, device)
     width = plan.option.width
     return plan, None if width == d else measured.axes[:, :width], centroids if chosen == "cells" else None
 
@@ -165,10 +195,10 @@ def choose(
 class _Measured:
     """What the sample shows."""
 
-    def __init__(self, sample: NDArray[np.float32], rows: int, eps: float) -> None:
-        self.sample, self.rows, self.eps = sample, rows, eps
+    def __init__(self, sample: NDArray[np.float32], rows: int, eps: float, device: Device) -> None:
+        self.sample, self.rows, self.eps, self.costs = sample, rows, eps, COSTS[device]
         self.d: int = sample.shape[1]
-        self.axes = principal_axes(sample)
+        self.axes = clusters_on(device).principal_axes(sample)
         self.pairs: float = max(rows, 1) * max(rows - 1, 1) / 2
         self._candidates: dict[int, float] = {}
 
@@ -197,27 +227,27 @@ class _Measured:
 
     def best_width(self, share: float) -> tuple[int, float]:
         """The width that costs least where a share of all pairs is compared, and its candidates."""
-        costs = {self.d: share * (self.d + PRODUCT)}
+        costs = {self.d: share * (self.d + self.costs.product)}
         for width in WIDTHS:
             if width < self.d:
                 # all candidates may well be among the share that is compared: they are the nearest
-                costs[width] = share * (width + PRODUCT) + self._looked_at(width, share)
+                costs[width] = share * (width + self.costs.product) + self._looked_at(width, share)
         width = min(costs, key=lambda each: costs[each])
         return width, self.candidates(width)
 
     def _looked_at(self, width: int, share: float) -> float:
-        return CANDIDATE * float(min(self.candidates(width), share))
+        return self.costs.candidate * float(min(self.candidates(width), share))
 
     def option(self, name: PlanName, width: int, cells: int, share: float, candidates: float, extra: float) -> Option:
         """Put a way and its cost together."""
-        whole = self.pairs * (self.d + PRODUCT)
+        whole = self.pairs * (self.d + self.costs.product)
         looked_at = 0.0 if width == self.d else self._looked_at(width, share)
-        cost = self.pairs * (share * (width + PRODUCT) + looked_at) + extra
+        cost = self.pairs * (share * (width + self.costs.product) + looked_at) + extra
         return Option(name, width, cells, share, min(candidates, share), cost / whole)
 
     def cost(self, option: Option) -> float:
         """The cost of a way in multiplications."""
-        return option.cost * self.pairs * (self.d + PRODUCT)
+        return option.cost * self.pairs * (self.d + self.costs.product)
 
     def cells(self, centroids: Centroids, exact: bool) -> tuple[float, float, float]:
         """Share of all pairs that cells and borders leave, pairs of cells that touch, and entries of border rows."""

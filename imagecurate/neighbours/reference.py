@@ -16,7 +16,7 @@ from imagecurate.neighbours.files import save_array
 from imagecurate.neighbours.layout import Layout
 from imagecurate.neighbours.pairs import CosinePairs
 from imagecurate.neighbours.request import check_eps
-from imagecurate.neighbours.search import Near, Side, earlier_neighbours, prefixes
+from imagecurate.neighbours.search import Near, Side, prefixes
 from imagecurate.neighbours.vectors import Run, Vectors, cosine, farthest, one_after_the_other, unit_rows
 
 __all__ = ["Matches", "against"]
@@ -124,7 +124,7 @@ class _Against:
             # every node of the reference counts as earlier than every row
             x = Side(units, narrow, wanted, np.full(len(wanted), layout.nodes))
             y = layout.side(positions)
-            found = earlier_neighbours(x, y, Near(1 - self.eps, layout.d), 1)
+            found = layout.earlier_neighbours(x, y, Near(1 - self.eps, layout.d), 1)
             place[wanted[found.x]] = np.minimum(place[wanted[found.x]], y.ranks[found.y])
         near = np.flatnonzero(place < layout.nodes)
         out = np.empty(len(near), MATCH)

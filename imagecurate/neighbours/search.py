@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from imagecurate.neighbours.vectors import cosine, product_error
 
-__all__ = ["Found", "Near", "Side", "earlier_neighbours", "prefixes"]
+__all__ = ["Found", "Near", "Side", "approximate_cosines", "earlier_neighbours", "prefixes"]
 
 #: Rows compared at a time: with columns enough for matrix products to run at full speed, and few enough for the
 #: products to stay in the cache.
@@ -213,7 +213,7 @@ def _take(
         place = np.arange(len(xi)) - np.repeat(starts, np.diff(starts, append=len(xi)))
         now = place < most - counts[xi]
         a, b = xi[now], yi[now]
-        similarities = _similarities(x, y, a, b) if known is None else known[now]
+        similarities = approximate_cosines(x, y, a, b) if known is None else known[now]
         good = near.decide(x, y, a, b, similarities)
         if good.any():
             pairs.append((a[good], b[good], similarities[good]))
@@ -225,7 +225,7 @@ def _take(
         xi, yi, known = xi[~full], yi[~full], None if known is None else known[~full]
 
 
-def _similarities(x: Side, y: Side, xi: NDArray[np.int64], yi: NDArray[np.int64]) -> NDArray[np.float32]:
+def approximate_cosines(x: Side, y: Side, xi: NDArray[np.int64], yi: NDArray[np.int64]) -> NDArray[np.float32]:
     """Give the approximate cosines of pairs, by a matrix product where many share their rows."""
     rows, row = np.unique(xi, return_inverse=True)
     cols, col = np.unique(yi, return_inverse=True)

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from imagecurate.backend.cpu_clusters import k_means, one_blas_thread
+from imagecurate.backend.clusters import best_device, clusters_on
+from imagecurate.backend.cpu_clusters import one_blas_thread
 from imagecurate.neighbours.arrange import Order
 from imagecurate.neighbours.cells import Centroids, automatic_cells
 from imagecurate.neighbours.files import save_array
@@ -131,6 +132,7 @@ def semdedup(
         sample = draw_sample(vectors, fit_sample, random_state, run)
         if sample is None:
             return SemDeDup(keeper, similarity, score, match, np.full(n, -1, np.int32))
+        k_means = clusters_on(best_device()).k_means
         save_array(centroids, k_means(sample, automatic_cells(n) if n_clusters == "auto" else n_clusters, **fit))
     d = Centroids.load(centroids).points.shape[1]
     layout = build_layout(vectors, folder, run, d=d, order=ranks, groups=within, centroids=centroids, collapse=False)

@@ -5,28 +5,28 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from imagecurate.images import Decoded, DecodePolicy, Decoder, ImageInfo
-from imagecurate.plan.compute import run_image_stage
+from imagecurate.images.header import JpegHeader, jpeg_header
 from imagecurate.plan.facts import PixelFacts
 from imagecurate.plan.outcome import Flags, Positions
+from imagecurate.plan.plan import Plan
+from imagecurate.plan.prepared import Prepared
 from imagecurate.plan.shard_state import BlockState
 from imagecurate.plan.stage import ImageStage
 from imagecurate.plan.steps import StageStep
 from imagecurate.plan.threads import one_torch_thread
 
-__all__ = ["Block"]
+__all__ = ["Block", "image_stage"]
 
 #: Bytes of encoded images held at a time.  One request serves many small images; a few large ones do not pile up.
 _READ_BYTES = 16 << 20
 
-
-_NOT_DECODED = Decoded(None, ImageInfo())
+#: Files that a second source of pictures gets at a time: it is fast by the batch.
+_FILES_AT_ONCE = 32
 
 
 @functools.cache
@@ -37,7 +37,9 @@ def _decoder(policy: DecodePolicy) -> Decoder:
 class Block:
     """Prepared pictures of some rows.
 
-    Each picture is decoded, handed to ``prepare`` of every stage that may want it, and let go.
+    Each picture is decoded, handed to ``prepare`` of every stage that may want it, and let go.  A stage that prepares
+    pictures from their files (``ImageStage.from_files``) gets those that it takes some at a time; they are decoded here
+    only for the other stages, or where that failed.
 
     Parameters
     ----------
@@ -51,22 +53,18 @@ class Block:
     def __init__(self, state: BlockState, positions: Positions, wanted: dict[int, Flags]) -> None:
         self.decoded = 0
         self._infos: list[ImageInfo] = []
-        self._prepared = {number: _Prepared(_image_stage(state, number), flags) for number, flags in wanted.items()}
+        policy = state.plan.policy
+        self._decode = _decoder(policy).decode
+        self._prepared = {
+            number: Prepared(image_stage(state.plan, number), positions, flags, policy)
+            for number, flags in wanted.items()
+        }
         self._place = {int(position): place for place, position in enumerate(positions)}
-        decoder = _decoder(state.plan.policy)
-        by_bytes, by_pixels = (
-            [each for each in self._prepared.values() if each.stage.looks_at == what] for what in ("bytes", "pixels")
-        )
+        self._aside = {number: _Aside() for number, prepared in self._prepared.items() if prepared.files is not None}
         for place, data in enumerate(_read(state, positions)):
-            for prepared in by_bytes:
-                prepared.prepare(place, data)
-            image = _NOT_DECODED
-            if any(prepared.wants(place) for prepared in by_pixels):
-                image = decoder.decode(data)
-                self.decoded += 1
-            self._infos.append(image.info)
-            for prepared in by_pixels:
-                prepared.take(place, image)
+            self._look(place, data)
+        for number in self._aside:
+            self._prepare_aside(number)
         one_torch_thread()
 
     def compute(self, number: int, positions: Positions) -> pa.Table:
@@ -74,59 +72,75 @@ class Block:
         places = np.array([self._place[int(position)] for position in positions])
         return self._prepared[number].run(places, positions, self._infos)
 
+    def _look(self, place: int, data: bytes) -> None:
+        """Have one picture prepared for all stages that want it, or set aside."""
+        wanting = {number: prepared for number, prepared in self._prepared.items() if prepared.wants(place)}
+        by_pixels = {number: each for number, each in wanting.items() if each.stage.looks_at == "pixels"}
+        for number in wanting.keys() - by_pixels.keys():
+            wanting[number].prepare(place, data)
+        header = jpeg_header(data) if self._aside else None
+        aside = [number for number, prepared in by_pixels.items() if prepared.takes(data, header)]
+        others = [prepared for number, prepared in by_pixels.items() if number not in aside]
+        image = Decoded(None, ImageInfo())
+        if header is not None and aside and all(isinstance(prepared.stage, PixelFacts) for prepared in others):
+            image.info = _plain_info(header)
+        elif by_pixels:
+            image = self._decode(data)
+        self.decoded += bool(by_pixels)
+        self._infos.append(image.info)
+        for prepared in others:
+            prepared.take(place, image)
+        for number in aside:
+            if header is not None and self._aside[number].add(place, data, header) >= _FILES_AT_ONCE:
+                self._prepare_aside(number)
 
-class _Prepared:
-    """What one stage keeps of each picture."""
-
-    def __init__(self, stage: ImageStage, wanted: Flags) -> None:
-        self.stage = stage
-        self._slot = np.where(wanted, np.cumsum(wanted) - 1, -1)
-        self._errors: dict[int, str] = {}
-        shape = None if isinstance(stage, PixelFacts) else stage.input_shape
-        count = int(wanted.sum())
-        self._batch: Any = [None] * count if shape is None else np.zeros((count, *shape), np.uint8)
-
-    def wants(self, place: int) -> bool:
-        """True for a picture that the stage may want."""
-        return bool(self._slot[place] >= 0)
-
-    def take(self, place: int, image: Decoded) -> None:
-        """Prepare a decoded picture, if it is wanted."""
-        if not self.wants(place) or isinstance(self.stage, PixelFacts):
+    def _prepare_aside(self, number: int) -> None:
+        """Have one stage prepare the pictures that were set aside for it; what it cannot decode is decoded here."""
+        waiting, self._aside[number] = self._aside[number], _Aside()
+        if not waiting.places:
             return
-        if image.pixels is None:  # though an earlier run may have decoded it
-            self._errors[place] = image.info.error or "not decoded"
-        else:
-            self.prepare(place, image.pixels)
-
-    def prepare(self, place: int, given: Any) -> None:
-        """Prepare what the stage looks at, if it is wanted."""
-        if not self.wants(place):
-            return
-        try:
-            self._batch[self._slot[place]] = self.stage.prepare(given)
-        except MemoryError:
-            raise
-        except Exception as error:
-            self._errors[place] = f"{type(self.stage).__name__}: {type(error).__name__}: {error}"
-
-    def run(self, places: NDArray[np.int64], positions: Positions, infos: list[ImageInfo]) -> pa.Table:
-        if isinstance(self.stage, PixelFacts):
-            return run_image_stage(self.stage, [infos[place] for place in places], positions)
-        good = np.array([place not in self._errors for place in places], np.bool_)
-        slots = self._slot[places[good]]
-        batch: Any
-        if isinstance(self._batch, np.ndarray):
-            everything = len(slots) == len(self._batch) and np.array_equal(slots, np.arange(len(slots)))
-            batch = self._batch if everything else self._batch[slots]
-        else:
-            batch = [self._batch[slot] for slot in slots]
-        reasons = [self._errors[place] for place in places[~good].tolist()]
-        return run_image_stage(self.stage, batch, positions[good], positions[~good], reasons)
+        prepared = self._prepared[number]
+        for index in prepared.prepare_files(waiting.places, waiting.files, waiting.headers):
+            image = self._decode(waiting.files[index])
+            self._infos[waiting.places[index]] = image.info
+            prepared.take(waiting.places[index], image)
 
 
-def _image_stage(state: BlockState, number: int) -> ImageStage:
-    step = state.plan.steps[number]
+class _Aside:
+    """Files that wait until there are enough of them."""
+
+    def __init__(self) -> None:
+        self.places: list[int] = []
+        self.files: list[bytes] = []
+        self.headers: list[JpegHeader] = []
+
+    def add(self, place: int, data: bytes, header: JpegHeader) -> int:
+        """Add a file; give how many there are."""
+        self.places.append(place)
+        self.files.append(data)
+        self.headers.append(header)
+        return len(self.places)
+
+
+def _plain_info(header: JpegHeader) -> ImageInfo:
+    """What the decoder would tell of a plain JPEG file that it decodes."""
+    is_turned = header.orientation >= 5  # CIPA DC-008, 4.6.4: rows and columns are exchanged
+    return ImageInfo(
+        width=header.height if is_turned else header.width,
+        height=header.width if is_turned else header.height,
+        format="jpeg",
+        mode="L" if header.components == 1 else "RGB",
+        bit_depth=header.precision,
+        orientation=header.orientation,
+        has_alpha=False,
+        is_animated=False,
+        is_truncated=False,
+    )
+
+
+def image_stage(plan: Plan, number: int) -> ImageStage:
+    """The image stage at a step of a plan."""
+    step = plan.steps[number]
     if not isinstance(step, StageStep) or not isinstance(step.stage, ImageStage):
         raise TypeError(f"step {number} of the plan is no image stage")
     return step.stage
@@ -137,11 +151,13 @@ def _read(state: BlockState, positions: Positions) -> Iterator[bytes]:
     offsets = state.column("_image_offset", positions).to_pylist()
     sizes = state.column("_image_size", positions).to_pylist()
     ranges: list[tuple[int, int]] = []
+    held = 0
     for offset, size in zip(offsets, sizes, strict=True):
-        if ranges and sum(length for _, length in ranges) + size > _READ_BYTES:
+        if ranges and held + size > _READ_BYTES:
             yield from state.bytes().read_many(ranges)
-            ranges = []
+            ranges, held = [], 0
         ranges.append((offset, size))
+        held += size
     if ranges:
         yield from state.bytes().read_many(ranges)
 

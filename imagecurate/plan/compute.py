@@ -14,13 +14,17 @@ from imagecurate.errors import ImageCurateError, StageError
 from imagecurate.plan.stage import ColumnStage, ImageStage, Stage
 from imagecurate.store import ERROR, PART_ROWS, POSITION
 
-__all__ = ["as_table", "run_column_stage", "run_image_stage"]
+__all__ = ["as_table", "is_out_of_memory", "run_column_stage", "run_image_stage"]
 
 
 _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
 
 #: A stage that fails every row of a full block with the same kind of error is at fault itself.
 _AT_FAULT = PART_ROWS
+
+#: What torch, cuBLAS, cuDNN and Triton say in a plain ``RuntimeError``: there is no memory; the GPU failed.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "_ALLOC_FAILED")
+_GPU_FAILED = ("CUDA error", "[CUDA]", "CUDNN_STATUS")
 
 
 def run_image_stage(
@@ -29,6 +33,7 @@ def run_image_stage(
     positions: NDArray[np.int64],
     unprepared: NDArray[np.int64] = _NONE,
     reasons: Sequence[str] = (),
+    slots: NDArray[np.int64] | None = None,
 ) -> pa.Table:
     """Give a stage a batch of prepared pictures.
 
@@ -36,13 +41,15 @@ def run_image_stage(
     ----------
     stage : ImageStage
     batch : array or list
-        Prepared pictures.
+        Prepared pictures; of a stage with fixed batches the whole of one.
     positions : array of int
-        Their rows.
+        The rows that are computed.
     unprepared : array of int, optional
         Rows that could not be prepared.
     reasons : sequence of str
         Why.
+    slots : array of int, optional
+        Where in a fixed batch the rows lie; by default the batch holds these rows and no others.
 
     Returns
     -------
@@ -54,7 +61,12 @@ def run_image_stage(
     StageError
         Wrong columns or lengths, or the stage failed every row of a block: then it is at fault, not the data.
     """
-    table = _run(stage, lambda rows: stage.process(_some(batch, rows)), positions)
+    if slots is None:
+        table = _run(stage, lambda rows: stage.process(_some(batch, rows)), positions)
+    else:
+        table = _run(
+            stage, lambda rows: _process_fixed(stage, batch, slots if rows is None else slots[rows]), positions
+        )
     return _checked(stage, _with_failures(stage, table, unprepared, reasons))
 
 
@@ -105,9 +117,11 @@ def _run(stage: Stage, process: Callable[[Sequence[int] | None], Any], positions
         return _table(stage, positions, {name: pa.nulls(0, kind) for name, kind in stage.adds().items()}, [])
     try:
         arrays, errors = _arrays(stage, process(None), count)
-    except (ImageCurateError, MemoryError):
+    except ImageCurateError:
         raise
-    except Exception:
+    except Exception as trouble:
+        if _is_of_the_machine(trouble):
+            raise
         # One bad row must not cost its neighbours: find it by asking for each row alone.
         arrays, errors = _one_by_one(stage, process, count)
     return _table(stage, positions, arrays, errors)
@@ -121,14 +135,30 @@ def _one_by_one(
     for row in range(count):
         try:
             arrays, error = _arrays(stage, process([row]), 1)
-        except (ImageCurateError, MemoryError):
+        except ImageCurateError:
             raise
         except Exception as trouble:
+            if _is_of_the_machine(trouble):
+                raise
             arrays = {name: pa.nulls(1, kind) for name, kind in stage.adds().items()}
             error = [f"{type(stage).__name__}: {type(trouble).__name__}: {trouble}"]
         rows.append(arrays)
         errors += error
     return {name: pa.concat_arrays([arrays[name] for arrays in rows]) for name in stage.adds()}, errors
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for want of memory; torch's error for a GPU's is no ``MemoryError``."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in _NO_MEMORY)
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """True for what no row is guilty of: want of memory, or a GPU that failed, and with it all that follows."""
+    return is_out_of_memory(error) or (
+        isinstance(error, RuntimeError) and any(said in str(error) for said in _GPU_FAILED)
+    )
 
 
 def _arrays(stage: Stage, computed: Any, count: int) -> tuple[dict[str, pa.Array], list[str | None]]:
@@ -164,6 +194,31 @@ def _table(
 ) -> pa.Table:
     columns = {POSITION: pa.array(positions, pa.int64()), ERROR: pa.array(errors, pa.string())}
     return pa.table(columns | {name: arrays[name] for name in stage.adds()})
+
+
+def _process_fixed(stage: ImageStage, batch: Any, slots: NDArray[np.int64]) -> Any:
+    """Process a whole fixed batch and take what was computed at some slots.
+
+    Asked for one slot, all others are emptied: the picture there is suspected of spoiling the batch, and the shape of
+    the batch stays what it was.
+    """
+    given = batch
+    if len(slots) == 1:
+        given = np.zeros_like(batch) if isinstance(batch, np.ndarray) else [None] * len(batch)
+        given[slots[0]] = batch[slots[0]]
+    computed = stage.process(given)
+    if not isinstance(computed, Mapping):
+        return computed  # told by whoever checks it
+    for name, values in computed.items():
+        if len(values) != len(batch):
+            raise StageError(f"{stage!r} was given {len(batch)} rows, but gave {len(values)} values for {name!r}")
+    return {name: _taken(values, slots) for name, values in computed.items()}
+
+
+def _taken(values: Any, slots: NDArray[np.int64]) -> Any:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values.take(pa.array(slots))
+    return values[slots] if isinstance(values, np.ndarray) else [values[slot] for slot in slots]
 
 
 def _some(batch: Any, rows: Sequence[int] | None) -> Any:

@@ -8,6 +8,7 @@ spares the second one.  A last walk over the whole shard finds nothing pending.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import weakref
@@ -18,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagecurate.plan.blocks import Block
+from imagecurate.plan.blocks import Block, image_stage
 from imagecurate.plan.outcome import Outcome, PassStats, Positions
 from imagecurate.plan.shard_state import ShardState, Work
 from imagecurate.plan.threads import cores, pool, stop_of_this_run
@@ -137,9 +138,12 @@ class ShardPass:
         sizes = self.state.column("_image_size", outcome.positions[outcome.pending])
         self.state.bytes(pc.sum(sizes).as_py() or 0)  # opened here, shared by all blocks
         stop = stop_of_this_run()
-        blocks = outcome.positions // PART_ROWS
+        stages = [image_stage(self.state.plan, number) for number, rows in outcome.wanted.items() if rows.any()]
+        # Whole parts, so that no two blocks write the same one, and whole batches of each stage that has fixed ones.
+        blocks = outcome.positions // math.lcm(PART_ROWS, *(stage.batch_rows or 1 for stage in stages))
+        threads = pool(max(stage.decode_threads for stage in stages))
         tasks = [
-            pool().submit(self._work_on, outcome, np.flatnonzero(outcome.pending & (blocks == number)), passed, stop)
+            threads.submit(self._work_on, outcome, np.flatnonzero(outcome.pending & (blocks == number)), passed, stop)
             for number in np.unique(blocks[outcome.pending])
         ]
         try:

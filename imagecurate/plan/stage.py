@@ -7,9 +7,10 @@ or by name.  A subclass may give an inherited parameter another default without 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,9 +21,11 @@ from imagecurate.store.fingerprint import digest, source_of
 
 if TYPE_CHECKING:
     from imagecurate.dataset import ImageTextPairDataset
+    from imagecurate.images import DecodePolicy
+    from imagecurate.images.header import JpegHeader
     from imagecurate.plan.alive_rows import AliveRows
 
-__all__ = ["ColumnStage", "CompositeStage", "DatasetStage", "ImageStage", "Stage"]
+__all__ = ["ColumnStage", "CompositeStage", "DatasetStage", "FilePictures", "ImageStage", "Stage"]
 
 #: What a stage computes: column name to one value a row.  A matrix of shape (n, d) becomes a vector column.
 Computed = Mapping[str, Any]
@@ -126,6 +129,16 @@ class CompositeStage(Stage):
         """Add the steps to the plan of a dataset."""
 
 
+class FilePictures(Protocol):
+    """A second source of prepared pictures: made from some files at a time, beside the decoder."""
+
+    def takes(self, data: bytes, header: JpegHeader | None) -> bool:
+        """Whether a file is prepared here; decided by the file alone, never by its neighbours."""
+
+    def prepare(self, files: Sequence[bytes], headers: Sequence[JpegHeader]) -> tuple[Any, NDArray[np.bool_]]:
+        """Prepared pictures, an array or tensor with one for each file, and which of them were decoded."""
+
+
 class ImageStage(Stage):
     """A stage that looks at pixels; all pending ones share one decode.
 
@@ -140,6 +153,30 @@ class ImageStage(Stage):
     def input_shape(self) -> tuple[int, ...] | None:
         """Shape of one prepared picture where all share one (uint8): batches are then one array, else a list."""
         return None
+
+    @property
+    def batch_rows(self) -> int | None:
+        """Pictures in every batch, a multiple of 64, where what a row gets may depend on the shape of its batch.
+
+        None, the default, for batches of any length.  Where it is a number B, a batch is rows [kB, (k+1)B) of a shard,
+        and a picture lies in it at its row's position modulo B; there is nothing (zeros, in a list None) where the
+        shard ends, a picture is not asked for or could not be prepared.  So a row's result depends on its position,
+        never on which other rows were asked for, provided that the stage computes rows of a batch independently.
+        """
+        return None
+
+    @property
+    def decode_threads(self) -> int:
+        """Threads that decode beside the stage even where the worker has fewer; 0 for as many as the worker has."""
+        return 0
+
+    def from_files(self, policy: DecodePolicy) -> FilePictures | None:
+        """What prepares some of the pictures straight from their files; None where all come from the decoder."""
+        return None
+
+    def empty_batch(self, rows: int) -> NDArray[np.uint8]:
+        r"""Make the zeros that prepared pictures are written into, of shape (rows, \*input_shape)."""
+        return np.zeros((rows, *(self.input_shape or ())), np.uint8)
 
     def prepare(self, pixels: Any) -> Any:
         """Turn one picture into what ``process`` needs.
@@ -159,7 +196,8 @@ class ImageStage(Stage):
         Parameters
         ----------
         batch : array of shape (n, ...), uint8, or list of n prepared pictures
-            The array where ``input_shape`` is given: its trailing dimensions.
+            The array where ``input_shape`` is given: its trailing dimensions.  Where ``batch_rows`` is given n is that,
+            and what is computed for empty places is not looked at.
 
         Returns
         -------

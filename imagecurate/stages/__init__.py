@@ -1,36 +1,44 @@
-"""Stages: embedders and hashes that look at pictures, predictors that look at embeddings, and deduplicators."""
+"""Stages: embedders and hashes that look at pictures, predictors that look at embeddings, and deduplicators.
 
-from imagecurate.stages.classifier import EmbeddingWarning, ImageClassifier
-from imagecurate.stages.duplicates import (
-    Deduplicate,
-    ExactDeduplicator,
-    LeakageFinder,
-    PerceptualDeduplicator,
-    SemanticDeduplicator,
-    find_leakage,
-)
-from imagecurate.stages.embedder import ImageEmbedder
-from imagecurate.stages.image_digest import ImageDigest, PixelDigest
-from imagecurate.stages.laion import AestheticClassifier, NsfwClassifier
-from imagecurate.stages.perceptual_hash import PerceptualHash
-from imagecurate.stages.thumbnail import ThumbnailEmbedder
-from imagecurate.stages.timm_embedder import TimmImageEmbedder
+The one list of their names: ``imagecurate`` offers these, and a pipeline may name those of them that it can hold.  Each
+is imported when it is first used, so that the list itself costs nothing.
+"""
 
-__all__ = [
-    "AestheticClassifier",
-    "Deduplicate",
-    "EmbeddingWarning",
-    "ExactDeduplicator",
-    "ImageClassifier",
-    "ImageDigest",
-    "ImageEmbedder",
-    "LeakageFinder",
-    "NsfwClassifier",
-    "PerceptualDeduplicator",
-    "PerceptualHash",
-    "PixelDigest",
-    "SemanticDeduplicator",
-    "ThumbnailEmbedder",
-    "TimmImageEmbedder",
-    "find_leakage",
-]
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+#: Public names, by the module of this package that holds them.
+_MODULES = {
+    "classifier": ("EmbeddingWarning", "ImageClassifier"),
+    "duplicates": (
+        "Deduplicate",
+        "ExactDeduplicator",
+        "LeakageFinder",
+        "PerceptualDeduplicator",
+        "SemanticDeduplicator",
+        "find_leakage",
+    ),
+    "embedder": ("ImageEmbedder",),
+    "image_digest": ("ImageDigest", "PixelDigest"),
+    "laion": ("AestheticClassifier", "NsfwClassifier"),
+    "perceptual_hash": ("PerceptualHash",),
+    "thumbnail": ("ThumbnailEmbedder",),
+    "timm_embedder": ("TimmImageEmbedder",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'imagecurate.stages' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"imagecurate.stages.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

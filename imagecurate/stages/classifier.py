@@ -20,7 +20,7 @@ from pydantic import Field
 from imagecurate.errors import ParameterError, StageError
 from imagecurate.plan.stage import ColumnStage, Computed, Stage
 from imagecurate.stages.embedder import ImageEmbedder, LocalPath
-from imagecurate.stages.models import best_device, loaded_once, on_device
+from imagecurate.stages.models import best_device, loaded_once, on_device, side_stream, to_host
 from imagecurate.weights import CLIP_VIT_L14, existing_file, file_digest
 
 __all__ = ["EmbeddingWarning", "ImageClassifier"]
@@ -28,6 +28,9 @@ __all__ = ["EmbeddingWarning", "ImageClassifier"]
 #: How to make the embeddings that predictors ask for.
 _EMBEDDERS = {CLIP_VIT_L14: "TimmImageEmbedder('vit_large_patch14_clip_quickgelu_224.openai', pretrained=True)"}
 _TITLES = {CLIP_VIT_L14: "OpenAI CLIP ViT-L/14"}
+
+#: Rows of every batch on a GPU, filled up with zeros: a row's score then does not depend on how many were asked for.
+_GPU_ROWS = 256
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +52,8 @@ class ImageClassifier(ColumnStage):
     model_path : str or Path, optional
         File with the model's weights, for ``load_model`` to read; its digest is part of the fingerprint.
     batch_size : int, default=8192
-        Rows that go through the model at a time.  Does not change results.
+        Rows that go through the model at a time; on a GPU always 256, the last ones filled up with zeros.  Does not
+        change results.
 
     Adds
     ----
@@ -169,14 +173,18 @@ class ImageClassifier(ColumnStage):
         embeddings = self._checked(columns[self.embedding_column])
         device = best_device()
         model = loaded_once(self.fingerprint(), device, self.load_model, repr(self))
-        starts = range(0, len(embeddings), self.batch_size)
-        parts = [self._score(model, device, embeddings[start : start + self.batch_size]) for start in starts]
+        size = _GPU_ROWS if device == "cuda" else self.batch_size
+        starts = range(0, len(embeddings), size)
+        parts = [self._score(model, device, embeddings[start : start + size]) for start in starts]
         return {self.pred_column: np.concatenate(parts) if parts else np.zeros(0, np.float32)}
 
     def _score(self, model: Callable[[Any], Any], device: str, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
 
-        with torch.inference_mode():
+        asked = len(embeddings)
+        if device == "cuda":
+            embeddings = np.concatenate([embeddings, np.zeros((_GPU_ROWS - asked, embeddings.shape[1]), np.float32)])
+        with torch.inference_mode(), side_stream(device):
             scores = model(on_device(embeddings, device))
             rows = len(embeddings)
             if not isinstance(scores, torch.Tensor) or tuple(scores.shape) not in ((rows,), (rows, 1)):
@@ -184,7 +192,8 @@ class ImageClassifier(ColumnStage):
                 raise StageError(
                     f"{self!r} expects of its model a tensor of shape ({rows},), one score a row, but got {found}"
                 )
-            scored: NDArray[np.float32] = scores.reshape(rows).float().cpu().numpy()
+            wait = to_host(scores.reshape(rows).float())
+        scored: NDArray[np.float32] = wait()[:asked]
         return scored
 
     def _checked(self, embeddings: NDArray[Any]) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ import types
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,16 +17,26 @@ from pydantic import BeforeValidator, Field
 
 from imagecurate.columns import VECTOR
 from imagecurate.errors import ParameterError, StageError
-from imagecurate.images import Preprocessing
-from imagecurate.plan.stage import Computed, ImageStage
-from imagecurate.stages.models import best_device, loaded_once, on_device, precision_on
+from imagecurate.images import DecodePolicy, Preprocessing
+from imagecurate.plan.stage import Computed, FilePictures, ImageStage
+from imagecurate.stages.file_pictures import file_pictures, pixel_path
+from imagecurate.stages.models import Precision, best_device, loaded_once, precision_on
+from imagecurate.stages.runner import ModelRunner
+from imagecurate.store import PART_ROWS
 from imagecurate.weights import existing_file, file_digest
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["ImageEmbedder", "LocalPath"]
 
 #: Pictures that go through a model at a time on a CPU.  More is no faster there (ViT-B/32 in bfloat16 on one core: 31
 #: pictures/s at 4, 35 at 16, 37 at 32, 32 at 256), and every thread holds the activations of its own.
 _CPU_BATCH = 16
+
+#: Most pictures of a batch on a GPU: with 256 of ViT-L/14 each matrix product has 65,792 rows already, and each
+#: decoding thread holds a batch of its own.
+_MOST_GPU_ROWS = 1024
 
 
 def _as_text(path: Any) -> Any:
@@ -47,19 +57,31 @@ class ImageEmbedder(ImageStage):
 
     Parameters
     ----------
-    batch_size : int, default=32
-        Pictures that go through the model at a time on a GPU; on a CPU at most 16 do.  Does not change results.
+    batch_size : int, default=256
+        Pictures that go through the model at a time on a GPU: the largest power of two in it, at most 1024; half of it,
+        and half again, where memory does not suffice.  On a CPU at most 16 go at a time.  Changes results in their last
+        bits only.
     num_threads_per_worker : int, default=4
-        Decoding threads of each worker beside a GPU, a hint to the run; on a CPU every core decodes anyway.  Does not
-        change results.
+        Threads that decode beside a GPU, where the worker has fewer; without Dask, and on a CPU, every core decodes
+        anyway.  Does not change results.
     normalize_embeddings : bool, default=True
         Scale each vector to unit length.
     autocast : bool, default=True
-        Compute in bfloat16 where the hardware multiplies in it (CUDA from Ampere on; CPUs with AVX512-BF16 or AMX), in
-        float32 elsewhere.  The precision that is used is part of the fingerprint.
+        False computes in float32, True in ``precision``.
     image_embedding_column : str, default="image_embedding"
     checkpoint_path : str or Path, optional
         File with the model's weights, for ``load_model`` to read; its digest is part of the fingerprint.
+    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        Of matrix products and convolutions; the precision that is used is part of the fingerprint.  ``"auto"`` is
+        bfloat16 where the hardware multiplies in it (CUDA from Ampere on; CPUs with AVX512-BF16 or AMX) and float32
+        elsewhere; a class may name another one for GPUs in ``gpu_precision``.
+    jpeg_decoder : {"auto", "cpu", "gpu"}, default="auto"
+        Where plain JPEG files are decoded and resized for a model on a GPU.  ``"gpu"`` does it there, by nvImageCodec
+        and DALI, within stated tolerances of the CPU (see ``docs/pixels.md``); ``"auto"`` so for files from two
+        megapixels on, and only where these libraries are installed.  What is used is part of the fingerprint.
+    compile_model : bool, default=True
+        On a GPU, let ``torch.compile`` make the model faster, which takes about a minute for a large one at the start
+        of each process.  Changes results in their last bits only.
 
     Adds
     ----
@@ -69,11 +91,20 @@ class ImageEmbedder(ImageStage):
     Raises
     ------
     ParameterError
-        No picture could be prepared by the class attributes.
+        No picture could be prepared by the class attributes; ``autocast=False`` with a ``precision`` that is not
+        float32.
+    MissingDependencyError
+        ``jpeg_decoder="gpu"`` on a machine with a GPU, but without the libraries.
     StageError
-        The model gives something else than one vector a picture, or cannot be loaded.
+        The model gives something else than one vector a picture, or cannot be loaded, or has no room for one picture.
     WeightsError
         ``checkpoint_path`` names no file.
+
+    Notes
+    -----
+    On a GPU a batch is rows [kB, (k+1)B) of a shard, B being ``batch_size`` and at least 64: a row's vector then does
+    not depend on which other rows were computed with it.  What a ``transform`` gives must have one shape there, too;
+    where it has not, the pictures of that batch go through the model one by one.
 
     Examples
     --------
@@ -104,21 +135,40 @@ class ImageEmbedder(ImageStage):
     #: The published model whose embedding this is ("openai/clip-vit-large-patch14"), for predictors to compare.
     embedding_of: ClassVar[str | None] = None
 
+    #: What ``precision="auto"`` is on a GPU.
+    gpu_precision: ClassVar[Precision] = "bfloat16"
+
     neutral: ClassVar[frozenset[str]] = frozenset(
-        {"autocast", "batch_size", "checkpoint_path", "num_threads_per_worker"}
+        {
+            "autocast",
+            "batch_size",
+            "checkpoint_path",
+            "compile_model",
+            "jpeg_decoder",
+            "num_threads_per_worker",
+            "precision",
+        }
     )
 
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=256, ge=1)
     num_threads_per_worker: int = Field(default=4, ge=1)
     normalize_embeddings: bool = True
     autocast: bool = True
     image_embedding_column: str = Field(default="image_embedding", min_length=1)
     checkpoint_path: LocalPath | None = None
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    jpeg_decoder: Literal["auto", "cpu", "gpu"] = "auto"
+    compile_model: bool = True
 
     def model_post_init(self, context: Any) -> None:
         """Refuse a checkpoint that is not there, or sizes that make no sense, before any work is planned."""
         if self.transform is None:
             _ = self.preprocessing
+        if not self.autocast and self.precision not in ("auto", "float32"):
+            raise ParameterError.because(
+                f"precision={self.precision!r} and autocast=False contradict each other: that one means float32",
+                "leave one of the two out",
+            )
         if self.checkpoint_path is not None:
             existing_file(self.checkpoint_path, type(self).__name__)
 
@@ -169,12 +219,26 @@ class ImageEmbedder(ImageStage):
         """Shape of a prepared picture; None with a ``transform``, whose results come as a list."""
         return None if self.transform is not None else (*self.preprocessing.input_size, 3)
 
+    @property
+    def batch_rows(self) -> int | None:
+        """On a GPU the rows of a batch: those that go through the model at a time, or 64 where that is fewer."""
+        return max(self._gpu_rows, PART_ROWS) if best_device() == "cuda" else None
+
+    @property
+    def decode_threads(self) -> int:
+        """Threads that decode beside a GPU."""
+        return self.num_threads_per_worker if best_device() == "cuda" else 0
+
+    @property
+    def _gpu_rows(self) -> int:
+        return 1 << min(self.batch_size, _MOST_GPU_ROWS).bit_length() - 1
+
     def adds(self) -> dict[str, pa.DataType]:
         """The embedding."""
         return {self.image_embedding_column: VECTOR}
 
     def ingredients(self) -> dict[str, Any]:
-        """Preprocessing, precision and weights."""
+        """Preprocessing, precision, weights, and where pixels come from if not from the CPU alone."""
         transform = type(self).transform
         if transform is None:
             prepared: Any = self.preprocessing.identity()
@@ -182,8 +246,30 @@ class ImageEmbedder(ImageStage):
             prepared = "transform"  # its text belongs to the class's source, or to the installed package's version
         else:
             prepared = re.sub(r" at 0x[0-9a-f]+", "", repr(transform))
-        precision = precision_on(best_device(), autocast=self.autocast)
-        return {"preprocessing": prepared, "precision": precision, "weights": self.weights_digest()}
+        device = best_device()
+        record = {"preprocessing": prepared, "precision": self._precision(device), "weights": self.weights_digest()}
+        path = None if device == "cpu" or transform is not None else pixel_path(self.jpeg_decoder, self.preprocessing)
+        return record | ({"pixels": path} if path else {})
+
+    def _precision(self, device: str) -> Precision:
+        return precision_on(device, autocast=self.autocast, precision=self.precision, on_gpu=self.gpu_precision)
+
+    def from_files(self, policy: DecodePolicy) -> FilePictures | None:
+        """On a GPU what decodes and resizes there, if ``jpeg_decoder`` has it so."""
+        if best_device() == "cpu" or self.transform is not None:
+            return None
+        return file_pictures(self.jpeg_decoder, self.preprocessing, policy)
+
+    def empty_batch(self, rows: int) -> NDArray[np.uint8]:
+        """Zeros; for a GPU in pinned memory, from where they are copied while other things go on."""
+        if best_device() == "cpu":
+            return super().empty_batch(rows)
+        import torch
+
+        zeros: NDArray[np.uint8] = torch.zeros(
+            (rows, *self.preprocessing.input_size, 3), dtype=torch.uint8, pin_memory=True
+        ).numpy()
+        return zeros
 
     def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """Turn one picture into the model's input, before normalisation where there is no ``transform``."""
@@ -195,35 +281,51 @@ class ImageEmbedder(ImageStage):
 
     def process(self, batch: Any) -> Computed:
         """Embed some prepared pictures."""
+        if len(batch) == 0:
+            return {self.image_embedding_column: np.zeros((0, 0), np.float32)}
         device = best_device()
-        model = loaded_once(self.fingerprint(), device, self.load_model, repr(self))
-        size = self.batch_size if device == "cuda" else min(self.batch_size, _CPU_BATCH)
-        parts = [self._embed(model, device, batch[start : start + size]) for start in range(0, len(batch), size)]
-        return {self.image_embedding_column: np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)}
+        runner: ModelRunner = loaded_once(
+            self.fingerprint(),
+            device,
+            lambda device: ModelRunner(self.load_model(device), device, repr(self)),
+            repr(self),
+        )
+        rows = self._gpu_rows if device == "cuda" else min(self.batch_size, _CPU_BATCH)
+        vectors = runner.run(_stacked(batch), self._inputs, self._embed, rows=rows, compiled=self.compile_model)
+        return {self.image_embedding_column: vectors}
 
-    def _embed(self, model: Callable[[Any], Any], device: str, pictures: Any) -> NDArray[np.float32]:
+    def _inputs(self, pictures: torch.Tensor) -> torch.Tensor:
+        """What the model takes: normalised here, or made whole by ``transform``."""
+        return pictures if self.transform is not None else self.preprocessing.normalise(pictures)
+
+    def _embed(self, model: Callable[[Any], Any], inputs: torch.Tensor) -> torch.Tensor:
         import torch
 
-        precision = precision_on(device, autocast=self.autocast)
-        inputs = on_device(np.asarray(pictures), device)
-        if self.transform is None:
-            inputs = self.preprocessing.normalise(inputs)
-        with torch.inference_mode():
-            with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
-                given = model(inputs)
-            if not isinstance(given, torch.Tensor) or given.ndim != 2 or len(given) != len(inputs):
-                found = tuple(given.shape) if isinstance(given, torch.Tensor) else type(given).__name__
-                raise StageError.because(
-                    f"{self!r} expects of its model a tensor of shape ({len(inputs)}, d), one vector a picture, but "
-                    f"got {found}",
-                    "subclass ImageEmbedder with a load_model that pools over tokens or positions",
-                )
-            vectors = given.float()
-            lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-            # A zero vector has no direction: it becomes one that is not finite, which fails its sample.
-            scale = torch.where(lengths > 0, lengths if self.normalize_embeddings else 1.0, torch.nan)
-            embedded: NDArray[np.float32] = (vectors / scale).cpu().numpy()
-        return embedded
+        device = inputs.device.type
+        precision = self._precision(device)
+        with torch.autocast(device, getattr(torch, precision), enabled=precision != "float32"):
+            given = model(inputs)
+        if not isinstance(given, torch.Tensor) or given.ndim != 2 or len(given) != len(inputs):
+            found = tuple(given.shape) if isinstance(given, torch.Tensor) else type(given).__name__
+            raise StageError.because(
+                f"{self!r} expects of its model a tensor of shape ({len(inputs)}, d), one vector a picture, but "
+                f"got {found}",
+                "subclass ImageEmbedder with a load_model that pools over tokens or positions",
+            )
+        vectors = given.float()
+        lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+        # A zero vector has no direction: it becomes one that is not finite, which fails its sample.
+        scale = torch.where(lengths > 0, lengths if self.normalize_embeddings else 1.0, torch.nan)
+        return vectors / scale
+
+
+def _stacked(batch: Any) -> NDArray[Any]:
+    """Pictures as one array; zeros where a list has None."""
+    if isinstance(batch, np.ndarray):
+        return batch
+    arrays = [np.asarray(picture) for picture in batch if picture is not None]
+    nothing = np.zeros_like(arrays[0])
+    return np.stack([nothing if picture is None else np.asarray(picture) for picture in batch])
 
 
 def _sides(size: Any) -> tuple[int, int]:

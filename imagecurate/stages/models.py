@@ -6,14 +6,20 @@ import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from imagecurate.errors import ImageCurateError, StageError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["best_device", "loaded_once", "on_device", "precision_on"]
+__all__ = ["Precision", "best_device", "loaded_once", "on_device", "precision_on", "side_stream", "to_host"]
+
+Precision = Literal["float32", "bfloat16", "float16"]
 
 #: Models kept: more than one plan has at work, few enough that a notebook that tries embedders does not fill up.
 _MOST_KEPT = 8
@@ -26,12 +32,29 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def precision_on(device: str, *, autocast: bool) -> str:
-    """Give the precision of matrix products: ``"bfloat16"`` where the hardware multiplies in it, else ``"float32"``.
+def precision_on(
+    device: str, *, autocast: bool, precision: Precision | Literal["auto"] = "auto", on_gpu: Precision = "bfloat16"
+) -> Precision:
+    """Give the precision of matrix products.
 
-    Elsewhere bfloat16 is emulated, and slower than float32.
+    Parameters
+    ----------
+    device : {"cpu", "cuda"}
+    autocast : bool
+        False for float32 wherever the precision is ``"auto"``.
+    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        What was asked for.  ``"auto"`` is bfloat16 where the hardware multiplies in it, and float32 elsewhere: there it
+        is emulated, and slower.
+    on_gpu : {"float32", "bfloat16", "float16"}, default="bfloat16"
+        What ``"auto"`` is on a GPU.
     """
-    return "bfloat16" if autocast and _multiplies_bfloat16(device) else "float32"
+    if precision != "auto":
+        return precision
+    if not autocast:
+        return "float32"
+    if device == "cuda" and on_gpu != "bfloat16":
+        return on_gpu
+    return "bfloat16" if _multiplies_bfloat16(device) else "float32"
 
 
 @functools.cache
@@ -126,3 +149,34 @@ def on_device(values: Any, device: str) -> torch.Tensor:
     if device == "cpu":
         return tensor
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def side_stream(device: str) -> AbstractContextManager[Any]:
+    """Let small work on a GPU go beside the embedder's, and in front of what that has queued; nothing on a CPU."""
+    import torch
+
+    return torch.cuda.stream(_first_stream()) if device == "cuda" else nullcontext()
+
+
+@functools.cache
+def _first_stream() -> torch.cuda.Stream:
+    import torch
+
+    return torch.cuda.Stream(priority=-1)  # type: ignore[no-untyped-call]
+
+
+def to_host(values: torch.Tensor) -> Callable[[], NDArray[Any]]:
+    """Begin to copy a tensor to the host; the function that is given waits for it, without turning a core."""
+    import torch
+
+    if values.device.type != "cuda":
+        return values.numpy
+    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
+    done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+    done.record()
+
+    def wait() -> NDArray[Any]:
+        done.synchronize()
+        return np.array(host.numpy())  # pinned memory is dear: it goes back at once
+
+    return wait

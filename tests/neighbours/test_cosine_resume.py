@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_going_on_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whenever it comes, the files are in the end those of an undisturbed run, and what was there is not done again."""
     monkeypatch.setattr(layout, "STRETCH_BYTES", 1)
-    monkeypatch.setattr(compare, "TASK_ROWS", 100)
+    monkeypatch.setitem(compare.PORTIONS, "cpu", replace(compare.PORTIONS["cpu"], rows=100))
     whole = Killing(1000)
     expected = find(tmp_path / "whole", whole)
     tasks = 1000 - whole.left
@@ -71,7 +72,7 @@ def test_on_a_cluster(tmp_path: Path) -> None:
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster),
     ):
         pairs = find(tmp_path / "cluster", in_order)

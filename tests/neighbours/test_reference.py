@@ -34,6 +34,7 @@ def test_matches_are_those_of_brute_force(drawn: tuple[np.ndarray, float], plan:
             plan=plan,
             exact=exact,
             n_clusters=8,
+            compare=bool(seed % 2),  # they need not be
         )
         matches = against(ArrayVectors(new, part_rows=30), pairs, eps, folder=Path(folder) / "new")
     in_order = np.argsort(ranks)
@@ -45,6 +46,19 @@ def test_matches_are_those_of_brute_force(drawn: tuple[np.ndarray, float], plan:
     found = np.flatnonzero(expected >= 0)
     np.testing.assert_allclose(matches.similarity[found], similar[found, expected[found]], atol=1e-6)
     assert np.isnan(matches.similarity[~matches.found]).all()
+
+
+def test_a_reference_may_be_compared_later(tmp_path: Path) -> None:
+    """What was moved is not moved again."""
+    rows, ranks = np.eye(3, dtype="f4")[[0, 1, 2, 0]], np.arange(4)
+    options = {"eps": 0.1, "folder": tmp_path, "ranks": ranks}
+    arranged = CosinePairs.find(ArrayVectors(rows), **options, compare=False)
+    assert against(ArrayVectors(rows), arranged, 0.1, folder=tmp_path / "n").match.tolist() == [0, 1, 2, 0]
+    with pytest.raises(ParameterError, match="were moved, but not compared"):
+        arranged.resolve()
+    written = (tmp_path / "vectors.f32").stat().st_mtime_ns
+    assert CosinePairs.find(ArrayVectors(rows), **options).resolve().keeper.tolist() == [-1, -1, -1, 0]
+    assert (tmp_path / "vectors.f32").stat().st_mtime_ns == written
 
 
 def test_lengths_must_agree(tmp_path: Path) -> None:

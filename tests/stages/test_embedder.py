@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from PIL import Image
 
 import imagecurate as ic
 from imagecurate.columns import VECTOR
-from imagecurate.errors import ParameterError, StageError, WeightsError
-from imagecurate.stages import ImageEmbedder
+from imagecurate.errors import MissingDependencyError, ParameterError, StageError, WeightsError
+from imagecurate.images import DecodePolicy, Preprocessing
+from imagecurate.images.header import JpegHeader
+from imagecurate.stages import ImageEmbedder, embedder, file_pictures
 
 
 class Tiny(ImageEmbedder):
@@ -269,3 +273,163 @@ def test_parameters_are_checked() -> None:
         Tiny(checkpoint_path="/nowhere/x.pth")
     with pytest.raises(TypeError, match="abstract"):
         ImageEmbedder()  # type: ignore[abstract]
+
+
+@pytest.fixture
+def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What embedders say of themselves where there is a GPU; none of them computes."""
+    monkeypatch.setattr(embedder, "best_device", lambda: "cuda")
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "rows"), [(1, 64), (63, 64), (64, 64), (127, 64), (128, 128), (256, 256), (1000, 512), (9999, 1024)]
+)
+def test_batches_on_a_gpu_are_powers_of_two(batch_size: int, rows: int, on_gpu: None) -> None:
+    """Of 64 to 1,024 rows."""
+    assert Tiny(batch_size=batch_size).batch_rows == rows
+
+
+def test_batches_on_a_cpu_are_of_any_length() -> None:
+    """And every core decodes anyway."""
+    assert Tiny().batch_rows is None
+    assert Tiny().decode_threads == 0
+    assert Tiny().from_files(DecodePolicy()) is None
+
+
+def test_threads_beside_a_gpu(on_gpu: None) -> None:
+    """Those asked for, where a worker has fewer."""
+    assert Tiny(num_threads_per_worker=9).decode_threads == 9
+
+
+def test_precision_is_in_the_fingerprint() -> None:
+    """By what it comes to: a precision that is asked for is that of ``autocast=False``."""
+    named = {precision: Tiny(precision=precision).fingerprint() for precision in ("float32", "bfloat16", "float16")}
+    assert len(set(named.values())) == 3
+    assert Tiny().fingerprint() in named.values()
+    assert Tiny(autocast=False).fingerprint() == Tiny(autocast=False, precision="float32").fingerprint()
+    assert Tiny(autocast=False).fingerprint() == named["float32"]
+    assert Tiny(compile_model=False, jpeg_decoder="gpu").fingerprint() == Tiny().fingerprint()  # there is no GPU
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_a_precision_that_is_asked_for_is_used(precision: str) -> None:
+    """On a CPU too, where it may be slow."""
+    seen: list[torch.dtype] = []
+
+    class Watched(Tiny):
+        def load_model(self, device: str) -> Any:
+            inner = super().load_model(device)
+
+            def model(inputs: torch.Tensor) -> torch.Tensor:
+                given: torch.Tensor = inner(inputs)
+                seen.append(given.dtype)
+                return given
+
+            return model
+
+    embedder = Watched(precision=precision)
+    vectors = embed(embedder, prepared(embedder))
+    assert seen == [getattr(torch, precision)]
+    assert vectors.dtype == np.float32
+    assert (vectors * embed(Tiny(autocast=False), prepared(Tiny()))).sum(axis=1).min() > 0.999
+
+
+def test_precisions_that_contradict_each_other() -> None:
+    """Told when the stage is made."""
+    with pytest.raises(ParameterError, match="precision='float16' and autocast=False contradict"):
+        Tiny(precision="float16", autocast=False)
+    with pytest.raises(ParameterError, match="Tiny: precision='half'"):
+        Tiny(precision="half")
+
+
+class Decoding:
+    """Stands for the decoder on a GPU."""
+
+    def __init__(self, preprocessing: Preprocessing, policy: DecodePolicy) -> None:
+        if preprocessing.interpolation == "box":
+            raise ParameterError("expects bicubic")
+
+    def takes(self, data: bytes, header: Any) -> bool:
+        return header.components == 3
+
+
+@pytest.fixture
+def gpu_decoder(on_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a GPU and the libraries to decode on it."""
+    monkeypatch.setattr(file_pictures, "DevicePictures", Decoding)
+    file_pictures._forget()
+
+
+def header(width: int, components: int = 3) -> JpegHeader:
+    return JpegHeader(width, 1000, components, 8, 1, 1, True)
+
+
+def test_where_pictures_are_decoded(gpu_decoder: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large ones on the GPU, all of them or none by parameter; what it does not take goes to the CPU all the same."""
+    sizes = (500, 1999, 2000, 4000)
+    taken = {}
+    for decoder in ("auto", "gpu"):
+        files = Tiny(jpeg_decoder=decoder).from_files(DecodePolicy())
+        assert files is not None
+        taken[decoder] = [files.takes(b"", header(width)) for width in sizes]
+        assert not files.takes(b"", header(4000, components=1))
+        assert not files.takes(b"", None)
+    assert taken == {"auto": [False, False, True, True], "gpu": [True] * 4}
+    assert Tiny(jpeg_decoder="cpu").from_files(DecodePolicy()) is None
+    assert Own(jpeg_decoder="gpu").from_files(DecodePolicy()) is None
+    monkeypatch.setattr(Tiny, "interpolation", "box")
+    assert Tiny().from_files(DecodePolicy()) is None
+    with pytest.raises(ParameterError, match="expects bicubic"):
+        Tiny(jpeg_decoder="gpu").from_files(DecodePolicy())
+
+
+def test_where_pixels_come_from_is_in_the_fingerprint(gpu_decoder: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU alone has the name that it has without the libraries."""
+    names = {decoder: Tiny(jpeg_decoder=decoder).fingerprint() for decoder in ("auto", "cpu", "gpu")}
+    assert len(set(names.values())) == 3
+    assert Tiny().ingredients()["pixels"] == "gpu from 2000000 pixels"
+
+    class Missing:
+        def __init__(self, *_: object) -> None:
+            raise MissingDependencyError("not installed")
+
+    monkeypatch.setattr(file_pictures, "DevicePictures", Missing)
+    file_pictures._forget()
+    assert Tiny().fingerprint() == names["cpu"]
+    with pytest.raises(MissingDependencyError):
+        Tiny(jpeg_decoder="gpu").fingerprint()
+    file_pictures._forget()
+
+
+def test_libraries_that_do_not_go_together(gpu_decoder: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever they raise: pictures are decoded on the CPU unless the GPU was asked for."""
+
+    class Other:
+        def __init__(self, *_: object) -> None:
+            raise TypeError("Decoder() got an unexpected keyword argument")
+
+    cpu = Tiny(jpeg_decoder="cpu").fingerprint()
+    monkeypatch.setattr(file_pictures, "DevicePictures", Other)
+    file_pictures._forget()
+    assert Tiny().fingerprint() == cpu
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        Tiny(jpeg_decoder="gpu").fingerprint()
+    file_pictures._forget()
+
+
+def test_threads_share_one_decoder_on_the_gpu(on_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has memory of the device: not one for each thread that comes first."""
+    made = []
+
+    class Slow(Decoding):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            time.sleep(0.05)
+            made.append(self)
+
+    monkeypatch.setattr(file_pictures, "DevicePictures", Slow)
+    file_pictures._forget()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: Tiny().from_files(DecodePolicy()), range(4)))
+    assert len(made) == 1
+    file_pictures._forget()

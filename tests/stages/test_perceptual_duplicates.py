@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from making import write_tar
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageOps
 
 import imagecurate as ic
 from imagecurate.errors import ParameterError
@@ -108,6 +109,62 @@ def test_planted_copies_among_photographs(shared: Path, tmp_path: Path) -> None:
     frame = ic.PerceptualDeduplicator()(ds).metadata.compute()
     planted = {frozenset(pair) for pair in zip(listed.key, listed.source_key, strict=True)}
     assert {frozenset(pair) for pair in stars(frame).items()} == planted
+
+
+def altered(image: Image.Image, kind: str, random: np.random.Generator) -> Image.Image:
+    """A copy of a kind."""
+    if kind == "half":
+        return image.reduce(2)
+    if kind == "brighter":
+        return ImageEnhance.Brightness(image).enhance(random.uniform(1.1, 1.4))
+    if kind == "grey":
+        return image.convert("L")
+    if kind == "cut":
+        width, height = round(0.95 * image.width), round(0.95 * image.height)
+        left, top = random.integers(0, (image.width - width + 1, image.height - height + 1)).tolist()
+        return image.crop((left, top, left + width, top + height))
+    return image
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_kind_of_copy_of_photographs(shared: Path, tmp_path: Path, seed: int) -> None:
+    """Equal ones by the exact level, nearly all others by the perceptual one, and no photograph for another."""
+    random = np.random.default_rng(seed)
+    listed = set(pd.read_csv(shared / "data/photos_duplicates.csv", dtype=str).key)
+    files = {key: data for key, data in photographs(shared / "data/photos").items() if key not in listed}
+    chosen = random.choice(sorted(files), 60, replace=False).tolist()
+    kinds = ("same", "half", "q30", "brighter", "grey", "cut")
+    copies = []
+    for number, key in enumerate(chosen):
+        image = ImageOps.exif_transpose(Image.open(io.BytesIO(files[key]))).convert("RGB")
+        for kind in kinds:
+            quality = 30 if kind == "q30" else 90
+            data = files[key] if kind == "same" else encoded(altered(image, kind, random), quality=quality)
+            copies.append((f"{number:03d}{kind}.jpg", data))
+    write_tar(tmp_path / "data/0.tar", [(f"{key}.jpg", data) for key, data in files.items()])
+    write_tar(tmp_path / "data/1.tar", [copies[place] for place in random.permutation(len(copies))])
+    exact = ic.ExactDeduplicator()(opened(tmp_path / "data"))
+    found = stars(exact.metadata.compute(), "exact")
+    assert found == {f"{number:03d}same": key for number, key in enumerate(chosen)}
+    left = exact.filter("exact_duplicate_of is null", name="exact duplicates")
+    found = stars(ic.PerceptualDeduplicator()(left).metadata.compute())
+    assert all(chosen[int(copy[:3])] == key for copy, key in found.items())
+    counts = {kind: sum(copy[3:] == kind for copy in found) / len(chosen) for kind in kinds[1:]}
+    assert counts.pop("cut") >= 0.9
+    assert min(counts.values()) >= 0.98
+
+
+def photographs(folder: Path) -> dict[str, bytes]:
+    """The files of the images in some tars, by their keys."""
+    files = {}
+    for path in sorted(folder.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                data = tar.extractfile(member)
+                if data is not None and member.name.endswith((".jpg", ".png", ".webp")):
+                    files[member.name.split(".")[0]] = data.read()
+    return files
 
 
 def test_leakage_of_an_evaluation_set(folder: Path, tmp_path: Path) -> None:

@@ -46,6 +46,9 @@ def test_parameters_are_the_promised_ones() -> None:
         "autocast",
         "image_embedding_column",
         "checkpoint_path",
+        "precision",
+        "jpeg_decoder",
+        "compile_model",
     ]
     embedder = TimmImageEmbedder("test_vit", False, 64)
     assert embedder == TimmImageEmbedder(model_name="test_vit", batch_size=64)

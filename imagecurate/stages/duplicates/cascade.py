@@ -91,7 +91,7 @@ class Deduplicate(CompositeStage):
         """Run the levels."""
         for level, stage in zip(self.levels, self.stages(), strict=True):
             dataset = stage(dataset).filter(f"{level}{DUPLICATE_OF} is null", name=f"{level} duplicates")
-            if _log.isEnabledFor(logging.INFO):  # counting is a pass over all shards
+            if dataset.all_runs.samples and _log.isEnabledFor(logging.INFO):  # counting is a pass over all shards
                 counts = dataset.counts()
                 _log.info("%s duplicates: %d of %d", level, counts["dropped"].iloc[-1], counts["left"].iloc[-2])
         return dataset

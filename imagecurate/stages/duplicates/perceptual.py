@@ -33,7 +33,7 @@ class PerceptualDeduplicator(DatasetStage):
     first such one.  Two look alike if the hash of one is within ``max_distance`` bits of that of the other, or of a
     part of the other; every such pair is found.
 
-    The client holds the hashes, 320 bytes a row by default, and while it searches some three times that.
+    The client holds the hashes, 320 bytes a row by default, and while it searches some ten times that.
 
     Parameters
     ----------

@@ -237,17 +237,21 @@ class SemanticDeduplicator(DatasetStage):
                 f"{column!r} of the two datasets was made by different models: {listed(sorted(map(str, makers)))}",
                 "embed both with the same stage",
             )
-        reference = plain._pairs(theirs, Embeddings.of(theirs, column), plain._ranks(theirs), self._eps(rows))
+        vectors_there = Embeddings.of(theirs, column)
+        reference = plain._pairs(theirs, vectors_there, plain._ranks(theirs), self._eps(rows), compare=False)
         folder = rows.folder / "against"
         return against(vectors, reference, self._eps(rows), folder=folder, run=rows.run), theirs.sample_ids()
 
-    def _pairs(self, rows: AliveRows, vectors: Embeddings, ranks: Ranks, eps: float) -> CosinePairs:
-        """Pairs within a distance or a larger one, from the store where it has them."""
+    def _pairs(
+        self, rows: AliveRows, vectors: Embeddings, ranks: Ranks, eps: float, *, compare: bool = True
+    ) -> CosinePairs:
+        """Pairs within a distance or a larger one, from the store where it has them; or only what they are found in."""
         left_out = digest([part.hex() for part in vectors.left_out])
         identity = [self.image_embedding_column, self._fit, self.exact, self.within, self.max_pairs_per_row, left_out]
         shared = rows.shared_folder("CosinePairs", [*identity, self.order in ("hard", "easy") and self.order])
-        found = sorted(float(path.parent.name) for path in shared.glob("*/done") if float(path.parent.name) >= eps)
-        eps = found[0] if found else eps
+        marks = shared.glob("*/done" if compare else "*/pairs/moved")  # to be compared with, any eps will do
+        found = sorted(float(mark.relative_to(shared).parts[0]) for mark in marks)
+        eps = next((each for each in found if not compare or each >= eps), eps)
         folder = shared / repr(eps)
         kept = folder / "ranks.npy"
         if kept.exists():
@@ -263,9 +267,11 @@ class SemanticDeduplicator(DatasetStage):
             within=self._groups(rows),
             exact=self.exact,
             max_pairs_per_row=self.max_pairs_per_row,
+            compare=compare,
             **self._fit,
         )
-        (folder / "done").touch()
+        if compare:
+            (folder / "done").touch()
         return pairs
 
     def _ranks(self, rows: AliveRows) -> Ranks:
