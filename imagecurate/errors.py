@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Self
 
 __all__ = [
+    "ClusterError",
     "ColumnExistsError",
     "ColumnNotFoundError",
     "ExpressionError",
@@ -22,6 +23,8 @@ __all__ = [
     "ParameterError",
     "ShardError",
     "StageError",
+    "Stopped",
+    "StrictError",
     "WeightsError",
 ]
 
@@ -98,6 +101,18 @@ class MaskError(ImageCurateError, ValueError):
 
 class StageError(ImageCurateError, RuntimeError):
     """A stage itself, not one sample, is at fault."""
+
+
+class StrictError(ImageCurateError, RuntimeError):
+    """A sample failed in a run that was asked to stop at the first failure."""
+
+
+class Stopped(ImageCurateError, RuntimeError):  # noqa: N818 - it is no fault: the run was asked to stop
+    """A run was asked to stop; what it finished is kept, and the same run goes on from there."""
+
+
+class ClusterError(ImageCurateError, RuntimeError):
+    """A cluster cannot be reached or started, or was lost."""
 
 
 class WeightsError(ImageCurateError, OSError):

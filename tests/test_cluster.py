@@ -32,7 +32,7 @@ def test_cluster_and_threads_agree(tmp_path: Path) -> None:
     """Frames, ledger, counts and exported bytes are those of a run without a cluster."""
     folder = write_folder(tmp_path / "data", shards=5, samples_per_shard=6)
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1") as cluster,
         Client(cluster),
     ):
         frames, files = results(curated(folder, tmp_path / "work-cluster"), tmp_path / "out-cluster")
@@ -54,7 +54,7 @@ def test_deduplication_on_a_cluster(tmp_path: Path) -> None:
         return ds.pipe(ic.Deduplicate(min_similarity=0.99)).ledger().compute()
 
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1") as cluster,
         Client(cluster),
     ):
         found = ledger(tmp_path / "work-cluster")

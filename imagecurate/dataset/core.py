@@ -14,6 +14,7 @@ from imagecurate.plan.execute import connected_client, in_order
 from imagecurate.plan.ledger import StepCounts
 from imagecurate.plan.outcome import PassStats
 from imagecurate.plan.plan import Plan
+from imagecurate.plan.ranks import turn
 from imagecurate.plan.runs import RunShard
 from imagecurate.plan.shard_state import Work
 from imagecurate.plan.steps import JoinStep, ListStep, MaskStep
@@ -75,7 +76,8 @@ class Core:
         """Put the rows of every raw mask into the store, where any task can find them."""
         steps = [step for step in self._plan.steps if isinstance(step, MaskStep)]
         for step, survivors in zip(steps, self._survivors, strict=True):
-            settle_mask(self._work.store, step.token, survivors, self._shards)
+            with turn(self._work.store.root, f"mask-{step.token}"):
+                settle_mask(self._work.store, step.token, survivors, self._shards)
 
     def _run(self, title: str, progress: bool | None, *, exact: bool = True) -> dict[str, StepCounts]:
         """Compute everything; what happened to the samples of each source."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, Self
 
 from imagecurate.dataset.core import expanded
@@ -13,9 +14,12 @@ from imagecurate.errors import ColumnNotFoundError
 from imagecurate.export import ExportSummary, MetadataSummary, check_export
 from imagecurate.export import save_metadata as export_metadata
 from imagecurate.export import to_webdataset as export_webdataset
+from imagecurate.plan.ranks import turn
 from imagecurate.plan.runs import Survivors, run_record
 from imagecurate.plan.steps import FilterStep
+from imagecurate.plan.strict import is_strict, strictly
 from imagecurate.progress import Progress
+from imagecurate.store import digest as digest_of
 
 __all__ = ["Output"]
 
@@ -23,9 +27,23 @@ __all__ = ["Output"]
 class Output(Steps):
     """The methods that compute everything, and write files."""
 
-    def compute(self, *, progress: bool | None = None) -> Self:
-        """Compute every column of every surviving sample into the store, with progress, and return this dataset."""
-        self._run("computing", progress)
+    def compute(self, *, progress: bool | None = None, strict: bool = False) -> Self:
+        """Compute every column of every surviving sample into the store, with progress, and return this dataset.
+
+        Parameters
+        ----------
+        progress : bool, optional
+            False for silence.
+        strict : bool, default=False
+            Stop at the first sample that fails.
+
+        Raises
+        ------
+        StrictError
+            ``strict`` was asked for, and a sample failed; the message says which, and why.
+        """
+        with strictly(strict or is_strict()):
+            self._run("computing", progress)
         return self
 
     def save_metadata(
@@ -45,8 +63,9 @@ class Output(Steps):
             A file would lie beside the input, or replace one that somebody else wrote.
         """
         self._settle()
-        survivors = Survivors(self._ready, self._shards)
-        return export_metadata(survivors, expanded(path), columns, storage_options=self._work.storage_options)
+        survivors, place = Survivors(self._ready, self._shards), expanded(path)
+        with self._turn_to_write(place):
+            return export_metadata(survivors, place, columns, storage_options=self._work.storage_options)
 
     to_parquet = save_metadata
 
@@ -106,15 +125,20 @@ class Output(Steps):
         chosen = self if filter_column is None else self._where_true(filter_column)
         survivors = Survivors(chosen._ready, chosen._shards)
         place = expanded(path)
-        check_export(survivors, place, **options)  # before hours of work, not after
+        with self._turn_to_write(place):
+            check_export(survivors, place, **options)  # before hours of work, not after
         chosen._warn_of_unseen_duplicates()
         counts = chosen._run("computing", progress)
         self.last_run = chosen.last_run
         record = run_record(chosen._ready, chosen._shards, counts)
-        with Progress("writing", 0, progress) as bar:
+        with self._turn_to_write(place), Progress("writing", 0, progress) as bar:
             return export_webdataset(
                 survivors, place, **options, durable=durable, progress=bar.written, run_record=record
             )
+
+    def _turn_to_write(self, place: Any) -> AbstractContextManager[None]:
+        """Of several ranks one writes; the others then find everything written."""
+        return turn(self._work.store.root, f"export-{digest_of(str(place))}")
 
     def _where_true(self, column: str) -> Self:
         if column not in self._plan.schema:

@@ -1,4 +1,4 @@
-"""Running a task for every shard: in threads of this process, or on the Dask cluster that is connected.
+"""Running a task for every shard: in threads of this process, on the Dask cluster that is connected, or among ranks.
 
 One task a shard, submitted in a bounded window and never as one graph: what the client holds does not grow with the
 number of shards.
@@ -7,22 +7,25 @@ number of shards.
 from __future__ import annotations
 
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar
 
-from imagecurate.plan.threads import cores, stoppable
+from imagecurate.errors import ParameterError
+from imagecurate.plan.ranks import SharedTask, fill, working_rank
+from imagecurate.plan.stopping import check_stop
+from imagecurate.plan.threads import RunStop, cores, stoppable
 
-__all__ = ["connected_client", "in_order", "in_threads"]
+__all__ = ["WINDOW", "connected_client", "in_order", "in_threads", "windowed"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 #: Tasks under way for each thread that can run one: enough that no thread waits for the client.
-_WINDOW = 2
+WINDOW = 2
 
 
 def connected_client() -> Any:
@@ -40,38 +43,80 @@ def connected_client() -> Any:
 def in_order(task: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Run ``task`` for each item, several at a time, and give the results in the order of the items.
 
-    With a Dask client connected the tasks run on its workers, and ``task``, items and results must be picklable.
+    With a Dask client connected the tasks run on its workers, and ``task``, items and results must be picklable.  Where
+    this process is one of several ranks, they share out what fills the store first.
+
+    Raises
+    ------
+    Stopped
+        The process was asked to stop; see ``stopping``.
+    ParameterError
+        This process is a rank and has a Dask client.
     """
     client = connected_client()
-    if client is None:
-        yield from in_threads(cores(), task, items)
-    else:
-        workers = max(sum(client.nthreads().values()), 1)
-        yield from _windowed(lambda item: client.submit(task, item, pure=False), items, _WINDOW * workers)
+    if client is not None:
+        if working_rank() is not None:
+            raise ParameterError.because(
+                "ranks share the work out without a scheduler, but a Dask client is connected",
+                "leave one of the two out",
+            )
+        from imagecurate.plan.on_workers import on_workers
+
+        yield from on_workers(client, task, items)
+        return
+    if working_rank() is not None and isinstance(task, SharedTask):
+        items = list(items)
+        fill(task, items, lambda run, some: in_threads(cores(), run, some))
+    yield from in_threads(cores(), task, items)
 
 
 def in_threads(threads: int, task: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
     """Run ``task`` for each item in so many threads of this process, and give the results in the order of the items.
 
     After an error, or where the generator is closed, nothing new is begun.
+
+    Raises
+    ------
+    Stopped
+        The process was asked to stop; see ``stopping``.
     """
-    stop = threading.Event()
+    stop = RunStop()
     run = stoppable(task, stop)
     with ThreadPoolExecutor(threads, thread_name_prefix="imagecurate-shard") as pool:
         try:
-            yield from _windowed(lambda item: pool.submit(run, item), items, _WINDOW * threads)
+            yield from windowed(lambda item: pool.submit(run, item), items, lambda: WINDOW * threads)
         finally:
             stop.set()  # after Ctrl-C or an error, the wait is for blocks in work, not for whole shards
 
 
-def _windowed(submit: Callable[[Item], Any], items: Iterable[Item], window: int) -> Iterator[Any]:
+def windowed(submit: Callable[[Item], Any], items: Iterable[Item], window: Callable[[], int]) -> Iterator[Any]:
+    """Submit a task for each item, never more than a window ahead, and give the results in order.
+
+    Parameters
+    ----------
+    submit : callable
+        Gives something with ``result()`` and ``cancel()``.
+    items : iterable
+    window : callable
+        How many tasks may be under way now.
+    """
     waiting = iter(items)
-    running = deque(submit(item) for item in islice(waiting, window))
+    running: deque[Any] = deque()
     try:
-        while running:
-            result = running[0].result()
+        while True:
+            check_stop()
+            running.extend(submit(item) for item in islice(waiting, max(window() - len(running), 0)))
+            if not running:
+                return
+            try:
+                result = running[0].result()
+            except CancelledError:  # a block did not begin, for another task broke the run off: that one says why
+                check_stop()
+                for other in running:
+                    with suppress(CancelledError):
+                        other.result()
+                raise
             running.popleft()
-            running.extend(submit(item) for item in islice(waiting, 1))
             yield result
     finally:
         for future in running:

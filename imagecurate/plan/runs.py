@@ -5,26 +5,34 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import platform
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from imagecurate.backend.cpu import to_frame
+from imagecurate.backend import backend_named
 from imagecurate.columns import Frame
 from imagecurate.errors import StageError
 from imagecurate.plan.alive_rows import AliveRows
 from imagecurate.plan.compute import as_table
 from imagecurate.plan.ledger import StepCounts, count_outcome, ledger_of
 from imagecurate.plan.outcome import PassStats, Positions
+from imagecurate.plan.pieces import run_in_pieces
+from imagecurate.plan.ranks import turn
 from imagecurate.plan.shard_pass import ShardPass
 from imagecurate.plan.shard_state import Work
 from imagecurate.plan.stage import DatasetStage
 from imagecurate.plan.steps import StageStep
+from imagecurate.plan.stopping import check_stop
+from imagecurate.plan.strict import is_strict, raise_first_failure
+from imagecurate.plan.threads import stop_of_this_run
 from imagecurate.shards import ByteSource, Shard, open_shard
 from imagecurate.shards.shard import identities
 from imagecurate.store import digest
+from imagecurate.store.writing import StorePath
 
 __all__ = ["CountSamples", "FirstRows", "RunShard", "Survivors", "run_dataset_stage", "run_record"]
 
@@ -50,13 +58,56 @@ class RunShard:
     work: Work
     on_block: Callable[[PassStats, float], None] | None = field(default=None, compare=False)
     exact: bool = True
+    strict: bool = field(default_factory=is_strict)
 
     def __call__(self, shard: Shard) -> tuple[StepCounts, PassStats]:
-        if not self.exact:
-            shard = self.work.view(shard, self.work.plan.steps)
+        shard = self._seen(shard)
+        if self.strict:
+            return self._strictly(shard)
         with _whole_pass(self.work, shard, self.on_block) as shard_pass:
             counts = count_outcome(shard_pass.state, shard_pass.run(tidy=True))
             return counts, shard_pass.stats
+
+    @property
+    def claims(self) -> StorePath:
+        """Folder where ranks share out the shards."""
+        return self.work.store.root / "claims" / self.work.plan.fingerprint
+
+    def claimed_as(self, shard: Shard) -> str:
+        """Name of a shard in that folder."""
+        return self._seen(shard).metadata_token
+
+    def in_pieces(self, shard: Shard) -> None:
+        """Compute what is missing of a shard piece by piece, in processes that it may kill."""
+        run_in_pieces(self.work, self._seen(shard))
+
+    def _seen(self, shard: Shard) -> Shard:
+        return shard if self.exact else self.work.view(shard, self.work.plan.steps)
+
+    def _strictly(self, shard: Shard) -> tuple[StepCounts, PassStats]:
+        """The same, but the first failure ends the run."""
+        stop = stop_of_this_run()
+        failed = threading.Event()
+
+        def on_block(stats: PassStats, share: float) -> None:
+            if stats.failed:
+                failed.set()
+                stop.set()  # blocks that have not begun do not begin
+            if self.on_block is not None:
+                self.on_block(stats, share)
+
+        try:
+            with _whole_pass(self.work, shard, on_block) as shard_pass:
+                raise_first_failure(shard_pass)  # of an earlier run, or one without an image
+                counts = count_outcome(shard_pass.state, shard_pass.run(tidy=True))
+                if not counts.failed.any():
+                    return counts, shard_pass.stats
+        except CancelledError:
+            if not failed.is_set():
+                raise
+        with _whole_pass(self.work, shard) as shard_pass:  # a new one, which reads what the blocks wrote
+            raise_first_failure(shard_pass)
+        raise AssertionError("a sample failed and none did")
 
 
 @dataclass(frozen=True)
@@ -68,7 +119,8 @@ class FirstRows:
     def __call__(self, shard: Shard, limit: int, positions: Positions | None = None) -> Frame:
         names = list(self.work.plan.schema)
         with ShardPass(self.work, shard, self.work.plan.needed(names)) as shard_pass:
-            return to_frame(shard_pass.columns(names, shard_pass.first(limit, positions)), None)
+            columns = shard_pass.columns(names, shard_pass.first(limit, positions))
+            return backend_named(self.work.backend).to_frame(columns)
 
 
 @dataclass(frozen=True)
@@ -119,12 +171,20 @@ def run_dataset_stage(before: Work, after: Work, stage: DatasetStage, shards: Se
     step = after.plan.resolved.steps[-1]
     if not isinstance(step, StageStep) or step.fingerprint is None:
         raise TypeError("the last step of the plan is not the stage")
-    files = after.store.stage(step.fingerprint, reads_metadata=True)
+    with turn(after.store.root, step.fingerprint):
+        _run_dataset_stage(before, after, stage, step.fingerprint, shards)
+
+
+def _run_dataset_stage(
+    before: Work, after: Work, stage: DatasetStage, fingerprint: str, shards: Sequence[Shard]
+) -> None:
+    files = after.store.stage(fingerprint, reads_metadata=True)
     if all(files.has(shard) for shard in shards):
         return
-    rows = AliveRows(before, shards, stage.reads(), after.store.scratch(step.fingerprint))
+    rows = AliveRows(before, shards, stage.reads(), after.store.scratch(fingerprint))
     results = iter(stage.process(rows))
     for number, shard in enumerate(shards):
+        check_stop()
         try:
             computed = next(results)
         except StopIteration:

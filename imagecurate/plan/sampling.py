@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from imagecurate.backend.cpu import meta_frame
+from imagecurate.backend import backend_named
 from imagecurate.columns import Frame
 from imagecurate.plan.execute import in_order
 from imagecurate.plan.runs import CountSamples, FirstRows
@@ -51,9 +50,10 @@ def sample_rows(work: Work, shards: Sequence[Shard], n: int, seed: int) -> Frame
         frames += in_order(_Look(work), draws)
         found = sum(len(frame) for frame in frames)
         drawn += quota
+    backend = backend_named(work.backend)
     if not frames:
-        return meta_frame(work.plan.schema)
-    frame = pd.concat(frames, ignore_index=True)
+        return backend.meta_frame(work.plan.schema)
+    frame = backend.concat(frames)
     order = random.permutation(len(frame))[:n]
     return frame.iloc[order].reset_index(drop=True)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from imagecurate.columns import KEY, SAMPLE_ID, SHARD, SOURCE
 from imagecurate.plan.plan import Plan
 from imagecurate.plan.steps import MaskStep, StageStep, Step, Stored, WithColumnStep
+from imagecurate.remote import local_path
 from imagecurate.shards import ByteSource, InputSchema, Shard, index_shard, open_shard, provisional_index
 from imagecurate.shards.differences import between_sources
-from imagecurate.shards.remote import local_path
 from imagecurate.shards.types import converted
-from imagecurate.store import ERROR, POSITION, BlockValues, StageValues, Store, digest
+from imagecurate.store import ERROR, POSITION, BlockValues, StageValues, Store, StorePath, digest
 from imagecurate.store.index_file import IndexFile
 
 __all__ = ["BlockState", "ShardState", "Work", "sample_id_prefix"]
@@ -37,10 +37,13 @@ class Work:
     schemas: Mapping[str, InputSchema]
     store: Store
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    #: Library of the frames that users see.
+    backend: str = "pandas"
 
     def __dask_tokenize__(self) -> tuple[str, ...]:
-        # Dask takes expressions of one token for one and the same, so the place belongs to it.  No fingerprint has it.
-        return self.plan.fingerprint, str(self.store.root), digest(dict(self.storage_options or {}))
+        # Dask takes expressions of one token for one and the same, so the place belongs to it, and what the frames are
+        # made of.  No fingerprint has these.
+        return self.plan.fingerprint, str(self.store.root), digest(dict(self.storage_options or {})), self.backend
 
     @property
     def differences(self) -> list[str]:
@@ -70,14 +73,18 @@ class Work:
             or local_path(shard.url) is not None
             or any(isinstance(step, StageStep | MaskStep) for step in steps)
             or not asked <= known
-            or self.index(shard).exists()
+            or self.store.has_index(self._fingerprints[shard.source], shard)
         ):
             return shard
         return replace(shard, provisional=True)
 
-    def index(self, shard: Shard) -> Path:
+    def index(self, shard: Shard) -> StorePath:
         """File of a shard's index: how incoming columns are read decides what is in it."""
         return self.store.index(self._fingerprints[shard.source], shard)
+
+    def open_index(self, shard: Shard) -> IndexFile:
+        """Open a shard's index; FileNotFoundError where there is none, ArrowInvalid where a power loss cut it off."""
+        return self.store.open_index(self._fingerprints[shard.source], shard)
 
     @cached_property
     def _fingerprints(self) -> dict[str, str]:
@@ -141,7 +148,7 @@ class ShardState:
     def mask(self, step: MaskStep) -> NDArray[np.bool_]:
         """True at the positions that a raw mask keeps."""
         kept = np.zeros(self.count, np.bool_)
-        kept[np.load(self.work.store.mask(step.token, self.shard))] = True
+        kept[np.load(io.BytesIO(self.work.store.mask(step.token, self.shard).read_bytes()))] = True
         return kept
 
     def index_counts(self) -> dict[str, int]:
@@ -169,7 +176,7 @@ class ShardState:
     def _open_index(self) -> IndexFile:
         path = self.work.index(self.shard)
         with suppress(FileNotFoundError, pa.ArrowInvalid):  # not there yet, or cut off by a power loss
-            return IndexFile.open(path)
+            return self.work.open_index(self.shard)
         options = self.work.storage_options
         schema = self.work.schemas[self.shard.source]
         if self.shard.provisional:
@@ -196,7 +203,8 @@ class ShardState:
             if name not in self._index_columns:
                 self._index_columns[name] = self._read_index(name)
         values = self._index_columns[name]
-        return values if len(positions) == self.count else values.take(pa.array(positions))
+        everything = len(positions) == self.count and bool((np.diff(positions) == 1).all())
+        return values if everything else values.take(pa.array(positions))
 
     def _read_index(self, name: str) -> pa.Array:
         """Read a column of the index; sources that were concatenated may lack it, or have it with another type."""

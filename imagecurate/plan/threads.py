@@ -10,7 +10,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["cores", "one_torch_thread", "pool", "stop_of_this_run", "stoppable"]
+from imagecurate.plan.stopping import is_stopping
+
+__all__ = ["RunStop", "cores", "one_torch_thread", "pool", "stop_of_this_run", "stoppable"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,9 +32,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def pool() -> ThreadPoolExecutor:
-    """Threads for blocks; tasks in it never wait for each other."""
-    return _pool(cores())
+def pool(at_least: int = 0) -> ThreadPoolExecutor:
+    """Threads for blocks, as many as ``cores()`` or more; tasks in it never wait for each other."""
+    return _pool(max(cores(), at_least))
 
 
 @functools.cache
@@ -52,9 +54,16 @@ def one_torch_thread() -> None:
         _local.limited = True
 
 
+class RunStop(threading.Event):
+    """Set where a run was broken off, or where the process as a whole was asked to stop."""
+
+    def is_set(self) -> bool:
+        return super().is_set() or is_stopping()
+
+
 def stop_of_this_run() -> threading.Event:
     """The event that says that the run, in one of whose threads this is called, was broken off."""
-    stop: threading.Event = getattr(_local, "stop", None) or threading.Event()
+    stop: threading.Event = getattr(_local, "stop", None) or RunStop()
     return stop
 
 
@@ -62,8 +71,12 @@ def stoppable(task: Callable[[Item], Result], stop: threading.Event) -> Callable
     """Make a task that knows the event of its run: blocks that have not begun when it is set do not begin."""
 
     def run(item: Item) -> Result:
+        outer = getattr(_local, "stop", None)
         _local.stop = stop
-        return task(item)
+        try:
+            return task(item)
+        finally:
+            _local.stop = outer
 
     return run
 
