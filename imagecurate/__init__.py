@@ -16,31 +16,16 @@ import importlib
 from typing import Any
 
 from imagecurate._version import __version__
+from imagecurate.stages import __all__ as _stages
 
 #: Public names, by the module that holds them.
 _MODULES = {
+    "imagecurate.cluster": ("get_client",),
     "imagecurate.dataset": ("ImageTextPairDataset", "concat", "read_webdataset"),
     "imagecurate.images": ("DecodePolicy",),
     "imagecurate.pipeline": ("Pipeline",),
     "imagecurate.plan.stage": ("ColumnStage", "DatasetStage", "ImageStage", "Stage"),
-    "imagecurate.stages": (
-        "AestheticClassifier",
-        "Deduplicate",
-        "EmbeddingWarning",
-        "ExactDeduplicator",
-        "ImageClassifier",
-        "ImageDigest",
-        "ImageEmbedder",
-        "LeakageFinder",
-        "NsfwClassifier",
-        "PerceptualDeduplicator",
-        "PerceptualHash",
-        "PixelDigest",
-        "SemanticDeduplicator",
-        "ThumbnailEmbedder",
-        "TimmImageEmbedder",
-        "find_leakage",
-    ),
+    "imagecurate.stages": tuple(_stages),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -51,7 +36,7 @@ def __getattr__(name: str) -> Any:
     if name == "errors":
         return importlib.import_module("imagecurate.errors")
     if name not in _HOMES:
-        raise AttributeError(f"module 'imagecurate' has no attribute {name!r}")
+        raise _unknown(name)
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
@@ -59,3 +44,19 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def _unknown(name: str) -> Exception:
+    """The error for a name that is not here; one that another tool has for ours leads to it."""
+    if name[:1].isupper():
+        migration = importlib.import_module("imagecurate.migration")
+        if name in migration.__all__:
+            errors = importlib.import_module("imagecurate.errors")
+            where: Exception = errors.ParameterError.because(
+                f"{name} is a name of NeMo Curator", f"from imagecurate.migration import {name}"
+            )
+            return where
+        elsewhere: Exception | None = importlib.import_module("imagecurate.pipeline.renamed").our_name(name)
+        if elsewhere is not None:
+            return elsewhere
+    return AttributeError(f"module 'imagecurate' has no attribute {name!r}")

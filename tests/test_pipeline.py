@@ -20,7 +20,7 @@ from imagecurate.errors import (
     ShardError,
     StageError,
 )
-from imagecurate.pipeline import installed_stages
+from imagecurate.pipeline import Filter, installed_stages
 
 HEAD = "input: data\noutput: out\nworkdir: work\n"
 
@@ -76,8 +76,11 @@ def loaded(text: str | bytes) -> Pipeline:
         (HEAD + "stages:\n  - ThumbnailEmbedder: 2", "5: the parameters of ThumbnailEmbedder must be a mapping, but a"),
         (HEAD + "stages:\n  - Filter", "5: Filter needs the parameter 'expr'"),
         (HEAD + "stages:\n  - Filter: {exp: a}", "5: Filter has no parameter 'exp'\n\nHint: did you mean 'expr'?"),
+        (
+            HEAD + "stages:\n  - Filter: {expr: min(width, height) > 3}",
+            "5: Filter has no parameter 'height) > 3'\n\nHint: between { and } a comma begins the next parameter: ",
+        ),
         (HEAD + "stages:\n  - Filter: {expr: 5}", "5: Filter: expr should be text, but is 5\n\nHint: put it in quotes"),
-        ("input: data\noutput: out\nworkdir: s3://b/w", "3: workdir must be a folder on a disk, but is 's3://b/w'"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_found_before_any_shard_is_looked_for(empty: Path, text: str | bytes, message: str) -> None:
@@ -108,8 +111,8 @@ def test_no_secret_is_shown(empty: Path) -> None:
         loaded(HEAD + "storage_options: key=hunter2")
     assert str(caught.value) == "curate.yaml:4: storage_options should be a valid dictionary"
     assert "hunter2" not in repr(loaded(HEAD + "storage_options: {key: hunter2}"))
-    with pytest.raises(ValueError, match="output") as bare:
-        Pipeline(input="data", storage_options={"key": "hunter2"})  # type: ignore[call-arg]
+    with pytest.raises(ParameterError, match="output should be") as bare:
+        Pipeline(input="data", output=5, storage_options={"key": "hunter2"})
     assert "hunter2" not in str(bare.value)
 
 
@@ -121,6 +124,11 @@ def test_no_secret_is_shown(empty: Path) -> None:
         ("stages:\n  - WithColumn: {name: width, expr: '1'}", ColumnExistsError, "5: with_column would overwrite"),
         ("stages:\n  - ThumbnailEmbedder\n  - ThumbnailEmbedder", ColumnExistsError, "6: ThumbnailEmbedder would"),
         ("stages:\n  - ThumbnailEmbedder\n  - NsfwClassifier", StageError, "6: NsfwClassifier needs embeddings of"),
+        (
+            "stages:\n  - ThumbnailEmbedder\n  - Filter: {expr: wide}\n  - WithColumn: {name: wide, expr: width > 3}",
+            ColumnNotFoundError,
+            "6: column 'wide' not found",
+        ),
         ("id_col: uid", ColumnNotFoundError, "4: column 'uid', which should equal the tar keys"),
         ("backend: cudf", MissingDependencyError, "4: reading a dataset as cuDF"),
     ],
@@ -139,6 +147,19 @@ def test_what_does_not_fit_the_data_is_told_with_its_line(
     assert "curate.yaml" not in str(bare.value)
 
 
+def test_a_column_that_is_used_before_it_exists(folder: Path) -> None:
+    """The step that adds it is named, though it stands behind."""
+    for late, column in (
+        ("ThumbnailEmbedder", "image_embedding"),
+        ("WithColumn: {name: wide, expr: width > 3}", "wide"),
+    ):
+        with pytest.raises(ColumnNotFoundError) as caught:
+            loaded(HEAD + f"stages:\n  - Filter: {{expr: {column} is not null}}\n  - {late}").rehearse()
+        name = late.partition(":")[0]
+        assert str(caught.value).startswith(f"curate.yaml:5: column {column!r} not found")
+        assert str(caught.value).endswith(f"Hint: {name}, which stands behind, adds it: put that in front")
+
+
 def test_shards_that_are_not_there_are_told_with_the_line(empty: Path) -> None:
     """The line is that of ``input``."""
     with pytest.raises(ShardError, match=r"^curate\.yaml:2: no file or folder 'data'"):
@@ -155,7 +176,7 @@ def test_an_empty_part_is_its_default(folder: Path) -> None:
 def test_anchors_and_merged_keys(empty: Path) -> None:
     """YAML's own way to say a thing once; the line of what is merged is where it was written."""
     text = "stages:\n  - Filter: &small\n      expr: width > 3\n  - Filter: {<<: *small, name: again}\n"
-    assert loaded(HEAD + text).stages[1] == {"Filter": {"expr": "width > 3", "name": "again"}}
+    assert loaded(HEAD + text).stages == [Filter("width > 3"), Filter("width > 3", "again")]
     with pytest.raises(ParameterError, match=r"^curate\.yaml:7: Filter has no parameter 'nam'"):
         loaded(HEAD + text.replace("name: again", "nam: again"))
 

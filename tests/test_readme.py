@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from imagecurate.cli import app
 from imagecurate.demo import make_demo
 from imagecurate.pipeline import Pipeline
 
@@ -41,6 +44,15 @@ def test_yaml_is_a_pipeline(workplace: Path) -> None:
     dataset = Pipeline.from_yaml("curate.yaml").dataset()
     assert {"image_embedding", "aesthetic_score", "nsfw_score"} <= set(dataset.columns)
     assert yaml.safe_load(text)["export"] == {"samples_per_shard": 10000}
+
+
+def test_commands_run_as_printed(workplace: Path) -> None:
+    """Every line, in order, in the same folder."""
+    (text,) = blocks("bash")
+    for line in text.splitlines():
+        done = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
+        assert done.exit_code == 0, f"{line}: {done.stdout} {done.stderr}"
+    assert (workplace / "small" / "00000.tar").exists()
 
 
 def test_links_lead_somewhere() -> None:

@@ -11,9 +11,11 @@ import pandas as pd
 from imagecurate.columns import IS_DUPLICATE, Frame
 from imagecurate.dataset.core import Core, expanded
 from imagecurate.dataset.opening import reaching
+from imagecurate.dataset.yaml import entries_of, opening_of, text_of, write_text
 from imagecurate.errors import ColumnNotFoundError, MaskError, ParameterError
 from imagecurate.frame import belongs_to, mask_token, survivors_frame
 from imagecurate.plan.alive_rows import AliveRows
+from imagecurate.plan.plan import Plan
 from imagecurate.plan.runs import run_dataset_stage
 from imagecurate.plan.stage import CompositeStage, DatasetStage, Stage
 from imagecurate.plan.steps import Filtering
@@ -25,6 +27,9 @@ __all__ = ["Steps"]
 
 class Steps(Core):
     """The methods that give a new dataset with another step in its plan; all are lazy, but dataset stages."""
+
+    #: Arguments of ``from_webdataset`` beside the path; None for what was put together of datasets.
+    _opened: Mapping[str, Any] | None = None
 
     def filter(self, condition: str | Frame, name: str | None = None) -> Self:
         """Keep the samples for which a condition holds.
@@ -168,6 +173,48 @@ class Steps(Core):
         taken = [step.name for step in self._plan.steps if isinstance(step, Filtering)]
         again = sum(name.partition(" (")[0] == "duplicates" for name in taken)
         return self.filter(f"not {IS_DUPLICATE}", name=f"duplicates ({again + 1})" if again else "duplicates")
+
+    def to_yaml(
+        self,
+        path: str | os.PathLike[str],
+        output: str | os.PathLike[str] = "curated",
+        export: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the plan as a pipeline file: what was tried in a notebook, for ``imagecurate run`` and clusters.
+
+        The file names the same shards, in the same way, and the same steps, so that it finds in the store what was
+        computed here.  ``storage_options`` are not written: there may be secrets in them.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+        output : path, default="curated"
+            Folder that a run of the pipeline writes.
+        export : mapping, optional
+            Options of ``to_webdataset``: ``{"samples_per_shard": 1000}``.
+
+        Raises
+        ------
+        ParameterError
+            A step is known only to this program: a raw mask, ids that were given in Python, a stage that is not
+            installed; or the dataset was put together of others.
+        OutputError
+            The file cannot be written.
+        """
+        values = {**opening_of(self.path, self._opened), "output": os.fspath(output)}
+        values |= {"stages": entries_of(self._plan.steps)} if self._plan.steps else {}
+        write_text(path, text_of(values | ({"export": dict(export)} if export else {})))
+
+    def _opened_with(self, **arguments: Any) -> Self:
+        """Remember how the shards were opened, for `to_yaml`."""
+        self._opened = arguments
+        return self
+
+    def _with(self, plan: Plan, survivors: tuple[Frame, ...] | None = None) -> Self:
+        dataset = super()._with(plan, survivors)
+        dataset._opened = self._opened
+        return dataset
 
     def _piped(self, stage: Stage) -> Self:
         if isinstance(stage, CompositeStage):

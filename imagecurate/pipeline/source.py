@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,9 +34,17 @@ class Source:
 
     path: str = field(default="", compare=False)
     root: yaml.Node | None = field(default=None, compare=False)
+    #: Parts that were changed since, with what was typed to change them.
+    changed: Mapping[tuple[Any, ...], str] = field(default_factory=dict, compare=False)
 
     def at(self, *place: Any) -> str:
         """``file:line`` of the part with these keys and indices, or of the nearest part around it."""
+        line = self._node(*place)[1]
+        typed = [text for part, text in self.changed.items() if part[: len(place)] == place]
+        return f"{self.path}:{line + 1}" + (f" with {', '.join(typed)}" if typed else "")
+
+    def _node(self, *place: Any) -> tuple[yaml.Node | None, int]:
+        """The part, and the number of its line."""
         node = self.root
         line = node.start_mark.line if node else 0
         for name in place:
@@ -45,10 +54,24 @@ class Source:
                     break
                 key, node = found[-1]  # what is merged with << comes first
                 line = key.start_mark.line
-            elif isinstance(node, yaml.SequenceNode):
+            elif isinstance(node, yaml.SequenceNode) and name < len(node.value):
                 node = node.value[name]
                 line = node.start_mark.line
-        return f"{self.path}:{line + 1}"
+        return node, line
+
+    def _parameter(self, place: tuple[Any, ...], message: str) -> tuple[Any, ...]:
+        """The place of the parameter that a message about a step names first, or the place of the step."""
+        node = self._node(*place)[0]
+        if not (isinstance(node, yaml.MappingNode) and len(node.value) == 1):
+            return place
+        step, parameters = node.value[0]
+        if not isinstance(parameters, yaml.MappingNode):
+            return place
+        sentence = message.partition("\n\nHint:")[0]
+        names = [key.value for key, _ in parameters.value if isinstance(key, yaml.ScalarNode)]
+        said = {name: re.search(rf"(?<!\w){re.escape(name)}(?=['=\s])", sentence) for name in names}
+        first = min((found.start(), name) for name, found in said.items() if found) if any(said.values()) else None
+        return (*place, step.value, first[1]) if first else place
 
     @contextmanager
     def naming(self, *place: Any, but: Mapping[type[ImageCurateError], str] | None = None) -> Iterator[None]:
@@ -62,7 +85,8 @@ class Source:
             if self.root is None:
                 raise
             other = (but or {}).get(type(error))
-            raise type(error)(f"{self.at(*([other] if other else place))}: {error}") from error
+            at = (other,) if other else self._parameter(place, str(error))
+            raise type(error)(f"{self.at(*at)}: {error}") from error
 
     def error(self, error: ValidationError, values: Any, keys: Mapping[str, Iterable[str]]) -> ParameterError:
         """Say in one sentence what pydantic found wrong.
@@ -81,21 +105,21 @@ class Source:
         place = max((at for at, _ in problems if at[:1] == problems[0][0][:1]), key=len)
         here = [problem for at, problem in problems if at == place]
         kind, name = here[0]["type"], str(here[0]["loc"][-1])
-        where = self.at(*place)
+        where = f"{self.at(*place)}: " if self.root is not None else ""
         if kind in ("extra_forbidden", "unexpected_keyword_argument", "invalid_key"):
             known = list(keys[str(place[0]) if len(place) > 1 else ""])
             guess = near_miss(name, known)
-            message = f"{where}: unknown key {name!r}" + (f"; did you mean {guess!r}?" if guess else "")
+            message = f"{where}unknown key {name!r}" + (f"; did you mean {guess!r}?" if guess else "")
             return ParameterError.because(message, None if guess else f"known are {listed(known, 20)}")
         if kind == "missing":
-            return ParameterError(f"{where}: the key {name!r} is missing")
+            return ParameterError(f"{where}the key {name!r} is missing")
         if kind == "value_error":
-            return ParameterError(f"{where}: {here[0]['ctx']['error']}")
+            return ParameterError(f"{where}{here[0]['ctx']['error']}")
         expected = " or ".join(dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in here))
         value = here[0]["input"]
         given = "" if place[0] == "storage_options" else f", but is {value!r:.200}"  # there may be a secret in it
         return ParameterError.because(
-            f"{where}: {'.'.join(map(str, place))} should be {expected}{given}",
+            f"{where}{'.'.join(map(str, place))} should be {expected}{given}",
             QUOTE if kind == "string_type" and misread(value) else None,
         )
 

@@ -2,75 +2,34 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from importlib import metadata
 from typing import Any, TypeAlias
 
 from imagecurate.dataset import ImageTextPairDataset
-from imagecurate.errors import ParameterError, StageError, listed, near_miss
+from imagecurate.dataset.yaml import entry_of
+from imagecurate.errors import ParameterError, listed, near_miss
 from imagecurate.expressions import Expression
+from imagecurate.pipeline.renamed import our_name
 from imagecurate.pipeline.source import QUOTE, misread
 from imagecurate.plan.stage import Stage
+from imagecurate.stages.installed import installed_stages, stage_named
 
 __all__ = [
+    "PLAIN_STEPS",
     "DropDuplicates",
     "Exclude",
     "Filter",
     "Include",
     "Join",
+    "PlainStep",
     "Step",
     "WithColumn",
-    "installed_stages",
+    "step_entry",
     "step_of",
+    "title_of",
 ]
-
-Step: TypeAlias = Callable[[ImageTextPairDataset], ImageTextPairDataset]
-
-_BUILT_IN = (
-    "AestheticClassifier",
-    "Deduplicate",
-    "ExactDeduplicator",
-    "ImageDigest",
-    "NsfwClassifier",
-    "PerceptualDeduplicator",
-    "PerceptualHash",
-    "PixelDigest",
-    "SemanticDeduplicator",
-    "ThumbnailEmbedder",
-    "TimmImageEmbedder",
-)
-
-
-@functools.cache
-def installed_stages() -> Mapping[str, type[Stage] | metadata.EntryPoint]:
-    """Stages that a pipeline may name: the built-in ones, and those of installed packages as they announce them."""
-    import imagecurate.stages
-
-    announced = {entry.name: entry for entry in metadata.entry_points(group="imagecurate.stages")}
-    return announced | {name: getattr(imagecurate.stages, name) for name in _BUILT_IN}
-
-
-def _stage(name: str) -> type[Stage]:
-    """Give the stage of a name; that of a package is imported now, so that a broken one harms no other.
-
-    Raises
-    ------
-    StageError
-        What a package announces cannot be imported, or is no stage.
-    """
-    found = installed_stages()[name]
-    if isinstance(found, type):
-        return found
-    where = f"stage {name!r}, which is announced as {found.value!r}" + (f" by {found.dist.name}" if found.dist else "")
-    try:
-        stage = found.load()
-    except Exception as error:
-        raise StageError(f"{where}, cannot be imported: {type(error).__name__}: {error}") from error
-    if not isinstance(stage, type) or not issubclass(stage, Stage):
-        raise StageError(f"{where}, is no stage but {stage!r}")
-    return stage
 
 
 @dataclass(frozen=True)
@@ -149,9 +108,11 @@ class Include(Exclude):
         return dataset.include(self.path, self.on, self.name)
 
 
-_PlainStep: TypeAlias = Filter | WithColumn | DropDuplicates | Join | Exclude
+PlainStep: TypeAlias = Filter | WithColumn | DropDuplicates | Join | Exclude
+#: What a pipeline does with a dataset, one after the other.
+Step: TypeAlias = Stage | PlainStep
 
-_PLAIN_STEPS: dict[str, type[_PlainStep]] = {
+PLAIN_STEPS: dict[str, type[PlainStep]] = {
     kind.__name__: kind for kind in (Filter, WithColumn, DropDuplicates, Join, Exclude, Include)
 }
 
@@ -159,14 +120,26 @@ _PLAIN_STEPS: dict[str, type[_PlainStep]] = {
 def step_of(entry: Any) -> Step:
     """Make a step from its entry in a pipeline: a name, or a mapping of one name to its parameters.
 
+    What is a step already, as in a pipeline that is made in Python, stays what it is.
+
     Raises
     ------
     ParameterError
         The entry has another form, or an unknown name, or a parameter that the step does not take.
     ExpressionError
         The text of a filter or column is no expression.
+    StageError
+        The stage belongs to a package that cannot be imported.
     """
+    if isinstance(entry, Step):
+        return entry
     one = {entry: None} if isinstance(entry, str) else entry
+    if isinstance(one, dict) and "_target_" in one:
+        name = str(one["_target_"]).rpartition(".")[2]
+        raise our_name(name) or ParameterError.because(
+            f"'_target_' is the form of another tool; a step is one name with its parameters, as in '- {name}: {{…}}'",
+            "docs/migration.md has both forms side by side",
+        )
     if not isinstance(one, dict) or len(one) != 1:
         found = listed(one) if isinstance(one, dict) and one else f"{entry!r:.200}"
         raise ParameterError.because(
@@ -182,26 +155,61 @@ def step_of(entry: Any) -> Step:
     for parameter in parameters:
         if not isinstance(parameter, str):
             raise ParameterError(f"{name} takes its parameters by name, but was given {parameter!r}")
-    if name in _PLAIN_STEPS:
-        return _plain_step(_PLAIN_STEPS[name], parameters)
-    stages = installed_stages()
-    if name not in stages:
-        known = [*stages, *_PLAIN_STEPS]
-        guess = near_miss(str(name), known)
-        message = f"unknown stage {name!r}" + (f"; did you mean {guess!r}?" if guess else "")
-        raise ParameterError.because(message, None if guess else f"installed are {listed(sorted(known), 30)}")
-    return _stage(name)(**parameters)
+    if name in PLAIN_STEPS:
+        return _plain_step(PLAIN_STEPS[name], parameters)
+    stage = stage_named(name)
+    if stage is None:
+        raise _unknown(name)
+    return stage(**parameters)
 
 
-def _plain_step(kind: type[_PlainStep], parameters: Mapping[str, Any]) -> Step:
+def step_entry(step: Step) -> Any:
+    """Give the entry of a step in a pipeline file; the opposite of `step_of`.
+
+    Raises
+    ------
+    ParameterError
+        The step is a stage that is not installed, or holds what no file can.
+
+    Examples
+    --------
+    >>> step_entry(Filter("width >= 200")), step_entry(DropDuplicates())
+    ({'Filter': {'expr': 'width >= 200'}}, 'DropDuplicates')
+    """
+    if isinstance(step, Stage):
+        return entry_of(step)
+    given = {field.name: getattr(step, field.name) for field in fields(step)}
+    changed = {field.name: given[field.name] for field in fields(step) if given[field.name] != field.default}
+    return {type(step).__name__: changed} if changed else type(step).__name__
+
+
+def title_of(step: Step) -> str:
+    """Give the name by which people call a step: that of its filter or column, else of its class."""
+    return getattr(step, "name", None) or type(step).__name__
+
+
+def _unknown(name: Any) -> ParameterError:
+    elsewhere = our_name(str(name).rpartition(".")[2])
+    if elsewhere is not None:
+        return elsewhere
+    known = [*installed_stages(), *PLAIN_STEPS]
+    guess = near_miss(str(name), known)
+    message = f"unknown stage {name!r}" + (f"; did you mean {guess!r}?" if guess else "")
+    return ParameterError.because(message, None if guess else f"installed are {listed(sorted(known), 30)}")
+
+
+def _plain_step(kind: type[PlainStep], parameters: Mapping[str, Any]) -> PlainStep:
     """Make a step that is no stage; its parameters are text, or lists and mappings of text."""
-    given = {parameter: value for parameter, value in parameters.items() if value is not None}
     takes = {field.name: field for field in fields(kind)}
-    for parameter, value in given.items():
+    for parameter, value in parameters.items():
         if parameter not in takes:
             guess = near_miss(parameter, takes)
             hint = f"did you mean {guess!r}?" if guess else f"its parameters are {listed(takes)}"
+            if value is None and re.search(r"[^\w-]", parameter):  # what is behind the comma of {expr: min(a, b) > 3}
+                hint = "between { and } a comma begins the next parameter: put an expression that has one in quotes"
             raise ParameterError.because(f"{kind.__name__} has no parameter {parameter!r}", hint)
+    given = {parameter: value for parameter, value in parameters.items() if value is not None}
+    for parameter, value in given.items():
         allowed = [name for name in ("list", "dict") if name in str(takes[parameter].type)]
         texts = [value]
         if type(value).__name__ in allowed:

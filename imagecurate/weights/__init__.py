@@ -2,11 +2,12 @@
 
 from imagecurate.weights.digests import file_digest, tensor_digest
 from imagecurate.weights.files import existing_file, read_tensors
-from imagecurate.weights.known import AESTHETIC, CLIP_VIT_L14, KNOWN, NSFW, KnownWeights, model_folder
+from imagecurate.weights.known import AESTHETIC, CLIP_VIT_L14, EMBEDDERS, KNOWN, NSFW, KnownWeights, model_folder
 
 __all__ = [
     "AESTHETIC",
     "CLIP_VIT_L14",
+    "EMBEDDERS",
     "KNOWN",
     "NSFW",
     "KnownWeights",

@@ -18,7 +18,7 @@ from imagecurate.weights.files import existing_file, read_tensors
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["AESTHETIC", "CLIP_VIT_L14", "KNOWN", "NSFW", "KnownWeights", "model_folder"]
+__all__ = ["AESTHETIC", "CLIP_VIT_L14", "EMBEDDERS", "KNOWN", "NSFW", "KnownWeights", "model_folder"]
 
 #: Name of the embedding that both LAION predictors were trained on, as published: OpenAI's CLIP ViT-L/14, 768 wide.
 CLIP_VIT_L14 = "openai/clip-vit-large-patch14"
@@ -222,3 +222,13 @@ NSFW = KnownWeights(
 
 #: All of them.
 KNOWN = (AESTHETIC, NSFW)
+
+#: Embedders that ``docs/models.md`` names, by timm's names; timm knows where their weights are and under which licence.
+EMBEDDERS = (
+    "vit_large_patch14_clip_quickgelu_224.openai",
+    "vit_base_patch32_clip_224.openai",
+    "fastvit_mci0.apple_mclip",
+    "vit_base_patch16_siglip_224.webli",
+    "vit_base_patch14_dinov2.lvd142m",
+    "resnet50.a1_in1k",
+)

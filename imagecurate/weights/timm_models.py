@@ -71,6 +71,28 @@ class TimmModel:
 
         return dict(resolve_data_config(pretrained_cfg=dict(self.config)))
 
+    @property
+    def licence(self) -> str | None:
+        """SPDX identifier of the licence of the weights, as timm states it."""
+        return self.config.get("license")
+
+    @property
+    def source(self) -> str | None:
+        """Where the published weights come from: a repository of the Hugging Face Hub, an address or a local file."""
+        hub = self.config.get("hf_hub_id")
+        return self.config.get("file") or (f"https://huggingface.co/{hub}" if hub else self.config.get("url"))
+
+    def cached_file(self) -> Path | None:
+        """Give the file with the published weights, if it is on this machine; asks no network."""
+        if self.config.get("file"):
+            return _in_folder(Path(self.config["file"]))
+        if self.config.get("hf_hub_id"):
+            return _in_hub_cache(self.config["hf_hub_id"], self.config.get("hf_hub_filename"))
+        from timm.models._hub import get_cache_dir
+
+        path = Path(get_cache_dir(), Path(str(self.config.get("url"))).name)
+        return path if path.is_file() else None
+
     def published_file(self) -> Path:
         """Give the file with the published weights: a local one, one in the hub's cache, or fetched into it.
 
@@ -257,12 +279,11 @@ def _from_hub(repository: str, file: str | None) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    cached = _in_hub_cache(repository, file)
+    if cached is not None:
+        return cached
     repository, _, revision = repository.partition("@")
     names = (file,) if file else _FILES[:2]
-    for name in names:
-        cached = huggingface_hub.try_to_load_from_cache(repository, name, revision=revision or None)
-        if isinstance(cached, str):
-            return Path(cached)
     for name in names:
         try:
             return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision or None))
@@ -272,3 +293,15 @@ def _from_hub(repository: str, file: str | None) -> Path:
             if name == names[-1]:
                 raise
     raise FileNotFoundError(f"{repository} holds none of {listed(names)}")
+
+
+def _in_hub_cache(repository: str, file: str | None) -> Path | None:
+    """Give a file of a hub repository where the hub's cache has it."""
+    import huggingface_hub
+
+    repository, _, revision = repository.partition("@")
+    for name in (file,) if file else _FILES[:2]:
+        cached = huggingface_hub.try_to_load_from_cache(repository, name, revision=revision or None)
+        if isinstance(cached, str):
+            return Path(cached)
+    return None
