@@ -65,7 +65,7 @@ def concat(
                 "concatenate first; a filter of one source alone is \"source != 'cc12m' or width >= 256\"",
             )
     parts = [_part(dataset, name if is_mapping else None) for name, dataset in named.items()]
-    store = parts[0][1].store if workdir is None else open_store(workdir, None)
+    store = parts[0][1].store if workdir is None else open_store(workdir, None, parts[0][1].storage_options)
     shards, work = united(parts, store)
     told = {sentence for _, part in parts for sentence in part.differences}
     tell(sentence for sentence in work.differences if sentence not in told)

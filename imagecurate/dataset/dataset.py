@@ -6,15 +6,17 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
+from imagecurate.dataset.exploring import Exploring
 from imagecurate.dataset.looking import Looking
 from imagecurate.dataset.opening import open_shards, tell
 from imagecurate.dataset.output import Output
+from imagecurate.dataset.reporting import Reporting
 from imagecurate.images import DecodePolicy
 
 __all__ = ["ImageTextPairDataset", "read_webdataset"]
 
 
-class ImageTextPairDataset(Looking, Output):
+class ImageTextPairDataset(Looking, Output, Exploring, Reporting):
     """Image-text samples in tar shards, with a dataframe of one row a sample.
 
     Made by :meth:`from_webdataset`.  Every method that adds to the plan gives a new dataset; nothing is computed until
@@ -55,7 +57,10 @@ class ImageTextPairDataset(Looking, Output):
             Folder where computed columns are kept.  By default a cache folder for these shards; with None a temporary
             one that is removed at exit.
         backend : {"auto", "pandas", "cudf"}, default="auto"
-            Data frame library of ``metadata``.
+            Data frame library of ``metadata``, ``ledger``, ``head`` and ``sample``; nothing that is computed or kept
+            depends on it.  cuDF needs a GPU in this process and in every worker.  By default pandas, but cuDF where it
+            is installed and this process is connected to a cluster of GPUs that it started itself, as by
+            ``get_client(cluster="cuda")``.
         storage_options : mapping, optional
             For fsspec.  Never part of a fingerprint, a repr or a run record.
         schema : mapping of str to type, optional
@@ -77,7 +82,7 @@ class ImageTextPairDataset(Looking, Output):
         ParameterError
             An argument is out of range.
         MissingDependencyError
-            The backend is not installed.
+            The backend is not installed, or cuDF finds no GPU.
         """
         shards, work = open_shards(
             path,
@@ -92,7 +97,17 @@ class ImageTextPairDataset(Looking, Output):
             images=images,
         )
         tell(work.differences)
-        return cls(path, id_col, shards, work)
+        return cls(path, id_col, shards, work)._opened_with(
+            id_col=id_col,
+            metadata=metadata,
+            workdir=workdir,
+            backend=backend,
+            storage_options=bool(storage_options),  # there may be secrets in them
+            schema=schema,
+            decode_policy=decode_policy,
+            shard_identity=shard_identity,
+            images=images,
+        )
 
 
 read_webdataset = ImageTextPairDataset.from_webdataset

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from imagecurate.backend.cpu import meta_frame
+from imagecurate.backend import backend_named
 from imagecurate.check import check_shards
 from imagecurate.columns import Frame
 from imagecurate.dataset.core import Core
@@ -93,18 +93,19 @@ class Looking(Core):
             frame.insert(0, "source", source)
         return pd.concat(frames, ignore_index=True)
 
-    def head(self, n: int = 5) -> pd.DataFrame:
+    def head(self, n: int = 5) -> Frame:
         """The first ``n`` surviving rows; decodes no more pictures than that takes."""
         _check_rows(n, "head")
-        frames = [meta_frame(self._plan.schema)]
+        backend = backend_named(self._work.backend)
+        frames = [backend.meta_frame(self._plan.schema)]
         for number in range(len(self._shards)):
             if n <= 0:
                 break
             frames.append(self._first(number, n))
             n -= len(frames[-1])
-        return pd.concat(frames, ignore_index=True)
+        return backend.concat(frames)
 
-    def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
+    def sample(self, n: int, seed: int = 0) -> Frame:
         """``n`` surviving rows drawn at random, without replacement; looks at about as many pictures as that takes.
 
         Fewer rows survive: all of them, in random order.
@@ -143,7 +144,7 @@ class Looking(Core):
         """
         return check_shards(self._ready, self._shards, digests=digests, progress=progress)
 
-    def _first(self, number: int, n: int) -> pd.DataFrame:
+    def _first(self, number: int, n: int) -> Frame:
         if not self._survivors:
             return FirstRows(self._ready)(self._shards[number], n)
         return self.metadata.partitions[number].compute().head(n)  # a raw mask is known for whole shards only

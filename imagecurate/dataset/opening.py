@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import pyarrow as pa
 
+from imagecurate.backend import check_backend
 from imagecurate.columns import IDENTITY, JSON_EXTRA
-from imagecurate.errors import ImageCurateError, MissingDependencyError, ParameterError, ShardError, listed
+from imagecurate.errors import ImageCurateError, ParameterError, ShardError, listed
 from imagecurate.frame import ShardList
 from imagecurate.images import DecodePolicy
+from imagecurate.plan.execute import connected_client
 from imagecurate.plan.plan import Plan
 from imagecurate.plan.shard_state import Work
+from imagecurate.remote import check_options
 from imagecurate.shards import InputSchema, discover_schema, find_shards
 from imagecurate.shards.types import common_type
 from imagecurate.store import Store, digest
@@ -44,21 +48,31 @@ def open_shards(
     ShardError
         Nothing is there, or it may not be read.
     """
-    if backend not in ("auto", "pandas", "cudf"):
-        raise ParameterError(f"backend must be 'auto', 'pandas' or 'cudf', but is {backend!r}")
-    if backend == "cudf":
-        raise MissingDependencyError.for_feature("reading a dataset as cuDF", "cuDF", "cuda13")
+    frames = _library(backend)
     if decode_policy is not None and not isinstance(decode_policy, DecodePolicy):
         raise ParameterError.because(
             f"decode_policy must be a DecodePolicy, but is {decode_policy!r}", "DecodePolicy(max_pixels=…)"
         )
+    check_options(storage_options)
     options = dict(storage_options or {}) or None
     with reaching(path):
         shards = ShardList(find_shards(path, storage_options=options, identity=shard_identity))
         schema = discover_schema(shards, storage_options=options, **reading)
     schemas = dict.fromkeys((shard.source for shard in shards), schema)
     plan = _plan(schemas, decode_policy or DecodePolicy())
-    return shards, Work(plan, schemas, open_store(workdir, path), options)
+    return shards, Work(plan, schemas, open_store(workdir, path, options), options, frames)
+
+
+def _library(backend: str) -> str:
+    """The library of frames that is meant: cuDF by itself only on a cluster of GPUs that this process started."""
+    if backend not in ("auto", "pandas", "cudf"):
+        raise ParameterError(f"backend must be 'auto', 'pandas' or 'cudf', but is {backend!r}")
+    if backend == "auto":
+        cluster = getattr(connected_client(), "cluster", None)
+        on_gpus = type(cluster).__module__.partition(".")[0] == "dask_cuda"
+        return "cudf" if on_gpus and find_spec("cudf") else "pandas"
+    check_backend(backend)
+    return backend
 
 
 @contextmanager
@@ -102,6 +116,9 @@ def united(parts: Iterable[tuple[ShardList, Work]], store: Store) -> tuple[Shard
     images = {work.plan.images for work in works}
     if len(images) > 1:
         raise ParameterError(f"datasets that are concatenated need one images=, but have {listed(sorted(images))}")
+    backends = {work.backend for work in works}
+    if len(backends) > 1:
+        raise ParameterError(f"datasets that are concatenated need one backend, but have {listed(sorted(backends))}")
     options = [work.storage_options for work in works if work.storage_options]
     if any(each != options[0] for each in options):
         raise ParameterError.because(
@@ -118,7 +135,8 @@ def united(parts: Iterable[tuple[ShardList, Work]], store: Store) -> tuple[Shard
                 )
             schemas[source] = schema
     shards = ShardList([shard for each, _ in parts for shard in each])
-    return shards, Work(_plan(schemas, policies.pop()), schemas, store, options[0] if options else None)
+    plan = _plan(schemas, policies.pop())
+    return shards, Work(plan, schemas, store, options[0] if options else None, backends.pop())
 
 
 def _plan(schemas: Mapping[str, InputSchema], policy: DecodePolicy) -> Plan:

@@ -1,0 +1,1 @@
+"""Looking at pictures: galleries, histograms, thresholds, maps, look-alikes, and the report."""
