@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,34 @@ from s3 import Requests, server
 # No timed assertions, and the same cases in every run: a failure can be repeated.
 settings.register_profile("imagecurate", deadline=None, derandomize=True, max_examples=50, database=None)
 settings.load_profile("imagecurate")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where torch finds none, and what needs the GPU libraries where they are not installed."""
+    reasons = {"gpu": _no_gpu, "contract": _no_gpu_libraries}
+    for name, reason in reasons.items():
+        marked = [item for item in items if item.get_closest_marker(name)]
+        why = reason() if marked else None
+        for item in marked if why else ():
+            item.add_marker(pytest.mark.skip(reason=why))
+
+
+def _no_gpu() -> str | None:
+    import torch
+
+    return None if torch.cuda.is_available() else "torch finds no CUDA device"
+
+
+def _no_gpu_libraries() -> str | None:
+    missing = [name for name in ("cudf", "cuml", "dask_cuda", "nvidia.dali") if _spec(name) is None]
+    return f"not installed: {', '.join(missing)}; make test-contract sets them up" if missing else None
+
+
+def _spec(name: str) -> object:
+    try:
+        return importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # of a parent package
+        return None
 
 
 @pytest.fixture(scope="session")

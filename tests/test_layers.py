@@ -15,22 +15,22 @@ ROOT = Path(imagecurate.__file__).parent
 #: From the bottom up; members of one layer do not know each other.
 LAYERS = [
     {"_version", "errors", "columns"},
-    {"backend"},
+    {"backend", "remote"},
     {"shards", "images", "weights", "expressions", "store"},
     {"tables", "neighbours"},
     {"plan"},
     {"stages"},
-    {"export"},
+    {"export", "explore"},
     {"frame", "progress", "workdir"},
     {"check"},
     {"dataset"},
     {"pipeline"},
-    {"demo"},
+    {"cluster", "demo", "migration"},
     {"cli"},
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-GPU_LIBRARIES = {"cudf", "cupy", "cuml", "dask_cudf", "dask_cuda", "nvidia", "rmm"}
+GPU_LIBRARIES = {"cudf", "cupy", "cuml", "dask_cudf", "dask_cuda", "nvidia", "pylibcudf", "rmm"}
 
 
 def imports() -> list[tuple[str, str, bool]]:
