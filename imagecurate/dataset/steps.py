@@ -230,7 +230,7 @@ class Steps(Core):
     def rows_for(self, stage: DatasetStage) -> AliveRows:
         """The rows that would reach a dataset stage, what it reads computed, for stages that look first."""
         dataset = self._with_required(stage)
-        dataset._plan.with_stage(stage)  # which checks what it reads
+        dataset._plan.check_reads(stage)
         dataset._run(f"computing what {type(stage).__name__} reads", None)
         folder = dataset._work.store.scratch(f"look-{digest([dataset.fingerprint, stage.identity()])}")
         return AliveRows(dataset._ready, dataset._shards, stage.reads(), folder)

@@ -102,9 +102,21 @@ class Plan:
         plan = self._with_pixels() if _sees_pixels(stage) else self
         for column in stage.adds():
             plan._refuse_existing(column, type(stage).__name__)
-        plan._check_columns(stage.reads())
-        stage.check_inputs({column: plan.stage_of(column) for column in stage.reads()})
+        plan.check_reads(stage)
         return plan._then(StageStep(stage, rows))
+
+    def check_reads(self, stage: Stage) -> None:
+        """Raise unless what a stage reads is there, and is what it can use.
+
+        Raises
+        ------
+        ColumnNotFoundError
+            A column is not there.
+        StageError
+            It was made by something that the stage cannot use.
+        """
+        self._check_columns(stage.reads())
+        stage.check_inputs({column: self.stage_of(column) for column in stage.reads()})
 
     def with_filter(self, text: str | Expression, name: str | None) -> Plan:
         """Add a named filter; the name defaults to the expression's text."""

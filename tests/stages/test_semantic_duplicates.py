@@ -203,6 +203,8 @@ def test_against_what_was_curated_before(tmp_path: Path) -> None:
     assert found.drop_duplicates().counts().left.iloc[-1] == 35 - 6
     again = dedup(eps=0.02, against=old.filter("key != '005'"))(ds)
     assert set(marks_of(again)) == {"001", "005", "006", "020", "034"}
+    marked = dedup(eps=0.02)(old)  # as an export of what was curated has the columns of its own deduplication
+    assert set(marks_of(dedup(eps=0.02, against=marked)(ds))) == set(named)
     with pytest.raises(ParameterError, match="against must be a dataset"):
         dedup(eps=0.02, against="old")
 
