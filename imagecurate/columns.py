@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["CAPTION", "KEY", "SAMPLE_ID", "SHARD", "SOURCE", "VECTOR", "matrix", "regular", "vectors"]
+__all__ = ["CAPTION", "KEY", "SAMPLE_ID", "SHARD", "SOURCE", "VECTOR", "matrix", "regular", "valid_vectors", "vectors"]
 
 SAMPLE_ID = "sample_id"
 KEY = "key"
@@ -70,10 +70,27 @@ def vectors(values: NDArray[np.float32], valid: NDArray[np.bool_] | None = None)
         leaves = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
         offsets = np.arange(count + 1, dtype=np.int32) * np.int32(width)
         return pa.ListArray.from_arrays(pa.array(offsets), pa.array(leaves))
-    leaves = np.ascontiguousarray(values[valid], dtype=np.float32).reshape(-1)
-    offsets = np.zeros(count + 1, dtype=np.int32)
+    return valid_vectors(values[valid], valid)
+
+
+def valid_vectors(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> pa.Array:
+    """Make a vector column from the vectors of its valid rows; the way back from `matrix`.
+
+    Parameters
+    ----------
+    values : array of shape (number of valid rows, d), float32
+    valid : array of shape (n,), bool
+        False where the sample has no vector.
+
+    Returns
+    -------
+    pyarrow.Array
+        Of type list<float32> and length n; null where not valid.
+    """
+    leaves = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
+    offsets = np.zeros(len(valid) + 1, dtype=np.int32)
     np.cumsum(valid, out=offsets[1:])
-    offsets *= np.int32(width)
+    offsets *= np.int32(values.shape[1] if len(values) else 0)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(leaves), mask=pa.array(~valid))
 
 

@@ -81,3 +81,20 @@ def decodes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(Decoder, "decode", counted)
     return seen
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Columns that each call of the reader was asked for."""
+    from imagecurate.frame import SHARD_RECORD, ReadRows
+
+    requests: list[list[str]] = []
+    for name in ("__call__", "of_rows"):
+        read = getattr(ReadRows, name)
+
+        def counted(self: ReadRows, rows: Any, columns: list[str], *rest: Any, _read: Any = read, **named: Any) -> Any:
+            requests.append([column for column in columns if column != SHARD_RECORD])
+            return _read(self, rows, columns, *rest, **named)
+
+        monkeypatch.setattr(ReadRows, name, counted)
+    return requests

@@ -11,22 +11,6 @@ from making import write_folder
 from toys import Brightness, Corner
 
 import imagecurate as ic
-from imagecurate.frame import SHARD_RECORD, ReadRows
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Columns that each call of the reader was asked for."""
-    requests: list[list[str]] = []
-    for name in ("__call__", "of_rows"):
-        read = getattr(ReadRows, name)
-
-        def counted(self: ReadRows, rows: Any, columns: list[str], *rest: Any, _read: Any = read, **named: Any) -> Any:
-            requests.append([column for column in columns if column != SHARD_RECORD])
-            return _read(self, rows, columns, *rest, **named)
-
-        monkeypatch.setattr(ReadRows, name, counted)
-    return requests
 
 
 @pytest.fixture

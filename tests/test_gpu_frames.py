@@ -13,7 +13,6 @@ from toys import Brightness, Corner, Twice
 
 import imagecurate as ic
 from imagecurate.errors import MaskError, MissingDependencyError, ParameterError
-from imagecurate.frame import SHARD_RECORD, ReadRows
 
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -27,21 +26,6 @@ def is_of(backend: str, frame: Any) -> bool:
     """True for a frame, or a series, of the library, plain or Dask's."""
     meta = getattr(frame, "_meta", frame)
     return type(meta).__module__.partition(".")[0] == backend
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Columns that each call of the reader was asked for."""
-    requests: list[list[str]] = []
-    for name in ("__call__", "of_rows"):
-        read = getattr(ReadRows, name)
-
-        def counted(self: ReadRows, rows: Any, columns: list[str], *rest: Any, _read: Any = read, **named: Any) -> Any:
-            requests.append([column for column in columns if column != SHARD_RECORD])
-            return _read(self, rows, columns, *rest, **named)
-
-        monkeypatch.setattr(ReadRows, name, counted)
-    return requests
 
 
 def test_frames_are_of_the_library(folder: Path, backend: str) -> None:

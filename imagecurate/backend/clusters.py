@@ -1,8 +1,7 @@
-"""The one place that chooses who fits centroids and axes: the CPU, or a CUDA device."""
+"""The one place that chooses who computes: the CPU, or a CUDA device."""
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any, Literal
 
 from imagecurate.backend import cpu_clusters
@@ -13,9 +12,7 @@ Device = Literal["cpu", "cuda"]
 
 
 def best_device() -> Device:
-    """Say where large products are fastest: on a CUDA device, where torch finds one."""
-    if importlib.util.find_spec("torch") is None:
-        return "cpu"
+    """Say where models and large products run fastest: on a CUDA device, where torch finds one."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

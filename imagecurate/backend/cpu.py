@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from imagecurate.columns import VECTOR, matrix
+from imagecurate.columns import VECTOR, matrix, valid_vectors
 
 __all__ = [
     "Numbers",
@@ -331,11 +331,7 @@ def vector_series(values: Any, valid: Any) -> pd.Series:
     >>> vector_series(np.eye(2, dtype=np.float32)[:1], np.array([False, True])).tolist()
     [<NA>, [1.0, 0.0]]
     """
-    values, valid = np.ascontiguousarray(values, np.float32), np.asarray(valid)
-    width = values.shape[1] if len(values) else 0
-    offsets = np.zeros(len(valid) + 1, np.int32)
-    np.cumsum(valid * np.int32(width), out=offsets[1:])
-    column = pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.reshape(-1)), mask=pa.array(~valid))
+    column = valid_vectors(np.asarray(values), np.asarray(valid))
     return pd.Series(dtype_of(VECTOR).__from_arrow__(column))
 
 

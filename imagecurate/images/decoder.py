@@ -15,7 +15,7 @@ from imagecurate.images.header import JpegHeader, jpeg_header
 from imagecurate.images.policy import Decoded, DecodePolicy, ImageInfo
 from imagecurate.images.process import ONE_LARGE, DecoderProcess
 
-__all__ = ["Decoder"]
+__all__ = ["Decoder", "plain_info"]
 
 #: Work, in pixels times scans, that a plain JPEG may cost in the calling thread, where nothing could end it: about two
 #: seconds.  Baseline files have one scan; ten is usual in progressive ones.
@@ -72,7 +72,7 @@ class Decoder:
         if header is not None and header.is_plain:
             pixels = self._decode_plain(data, header)
             if pixels is not None:
-                return Decoded(pixels, _plain_info(pixels, header))
+                return Decoded(pixels, plain_info(header))
         return self._decode_apart(data)
 
     def _decode_plain(self, data: bytes, header: JpegHeader) -> NDArray[np.uint8] | None:
@@ -141,14 +141,15 @@ def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels)
 
 
-def _plain_info(pixels: NDArray[np.uint8], header: JpegHeader) -> ImageInfo:
-    height, width, _ = pixels.shape
+def plain_info(header: JpegHeader) -> ImageInfo:
+    """What is known of a plain JPEG file that can be decoded."""
+    is_turned = header.orientation >= 5  # CIPA DC-008, 4.6.4: rows and columns are exchanged
     return ImageInfo(
-        width=width,
-        height=height,
+        width=header.height if is_turned else header.width,
+        height=header.width if is_turned else header.height,
         format="jpeg",
         mode="L" if header.components == 1 else "RGB",
-        bit_depth=8,
+        bit_depth=header.precision,
         orientation=header.orientation,
         has_alpha=False,
         is_animated=False,

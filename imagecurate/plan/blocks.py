@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from imagecurate.images import Decoded, DecodePolicy, Decoder, ImageInfo
+from imagecurate.images.decoder import plain_info
 from imagecurate.images.header import JpegHeader, jpeg_header
 from imagecurate.plan.facts import PixelFacts
 from imagecurate.plan.outcome import Flags, Positions
@@ -59,6 +60,8 @@ class Block:
             number: Prepared(image_stage(state.plan, number), positions, flags, policy)
             for number, flags in wanted.items()
         }
+        self._by_bytes = [each for each in self._prepared.values() if each.stage.looks_at == "bytes"]
+        self._by_pixels = {number: each for number, each in self._prepared.items() if each.stage.looks_at == "pixels"}
         self._place = {int(position): place for place, position in enumerate(positions)}
         self._aside = {number: _Aside() for number, prepared in self._prepared.items() if prepared.files is not None}
         for place, data in enumerate(_read(state, positions)):
@@ -74,19 +77,19 @@ class Block:
 
     def _look(self, place: int, data: bytes) -> None:
         """Have one picture prepared for all stages that want it, or set aside."""
-        wanting = {number: prepared for number, prepared in self._prepared.items() if prepared.wants(place)}
-        by_pixels = {number: each for number, each in wanting.items() if each.stage.looks_at == "pixels"}
-        for number in wanting.keys() - by_pixels.keys():
-            wanting[number].prepare(place, data)
+        for prepared in self._by_bytes:
+            if prepared.wants(place):
+                prepared.prepare(place, data)
+        wanting = {number: prepared for number, prepared in self._by_pixels.items() if prepared.wants(place)}
         header = jpeg_header(data) if self._aside else None
-        aside = [number for number, prepared in by_pixels.items() if prepared.takes(data, header)]
-        others = [prepared for number, prepared in by_pixels.items() if number not in aside]
+        aside = [number for number, prepared in wanting.items() if prepared.takes(data, header)]
+        others = [prepared for number, prepared in wanting.items() if number not in aside]
         image = Decoded(None, ImageInfo())
         if header is not None and aside and all(isinstance(prepared.stage, PixelFacts) for prepared in others):
-            image.info = _plain_info(header)
-        elif by_pixels:
+            image.info = plain_info(header)
+        elif wanting:
             image = self._decode(data)
-        self.decoded += bool(by_pixels)
+        self.decoded += bool(wanting)
         self._infos.append(image.info)
         for prepared in others:
             prepared.take(place, image)
@@ -120,22 +123,6 @@ class _Aside:
         self.files.append(data)
         self.headers.append(header)
         return len(self.places)
-
-
-def _plain_info(header: JpegHeader) -> ImageInfo:
-    """What the decoder would tell of a plain JPEG file that it decodes."""
-    is_turned = header.orientation >= 5  # CIPA DC-008, 4.6.4: rows and columns are exchanged
-    return ImageInfo(
-        width=header.height if is_turned else header.width,
-        height=header.width if is_turned else header.height,
-        format="jpeg",
-        mode="L" if header.components == 1 else "RGB",
-        bit_depth=header.precision,
-        orientation=header.orientation,
-        has_alpha=False,
-        is_animated=False,
-        is_truncated=False,
-    )
 
 
 def image_stage(plan: Plan, number: int) -> ImageStage:

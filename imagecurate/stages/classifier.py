@@ -17,10 +17,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
+from imagecurate.backend.clusters import best_device
 from imagecurate.errors import ParameterError, StageError
 from imagecurate.plan.stage import ColumnStage, Computed, Stage
 from imagecurate.stages.embedder import ImageEmbedder, LocalPath
-from imagecurate.stages.models import best_device, loaded_once, on_device, side_stream, to_host
+from imagecurate.stages.models import loaded_once, on_device, side_stream, to_host
 from imagecurate.weights import CLIP_VIT_L14, existing_file, file_digest
 
 __all__ = ["EmbeddingWarning", "ImageClassifier"]

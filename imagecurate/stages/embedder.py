@@ -15,12 +15,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
+from imagecurate.backend.clusters import best_device
 from imagecurate.columns import VECTOR
 from imagecurate.errors import ParameterError, StageError
 from imagecurate.images import DecodePolicy, Preprocessing
 from imagecurate.plan.stage import Computed, FilePictures, ImageStage
 from imagecurate.stages.file_pictures import file_pictures, pixel_path
-from imagecurate.stages.models import Precision, best_device, loaded_once, precision_on
+from imagecurate.stages.models import Precision, loaded_once, precision_on
 from imagecurate.stages.runner import ModelRunner
 from imagecurate.store import PART_ROWS
 from imagecurate.weights import existing_file, file_digest

@@ -17,19 +17,12 @@ from imagecurate.errors import ImageCurateError, StageError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Precision", "best_device", "loaded_once", "on_device", "precision_on", "side_stream", "to_host"]
+__all__ = ["Precision", "loaded_once", "on_device", "precision_on", "side_stream", "to_host"]
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
 #: Models kept: more than one plan has at work, few enough that a notebook that tries embedders does not fill up.
 _MOST_KEPT = 8
-
-
-def best_device() -> str:
-    """Give ``"cuda"`` where torch can use it, else ``"cpu"``."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def precision_on(

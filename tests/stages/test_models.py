@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from imagecurate.backend.clusters import best_device
 from imagecurate.errors import StageError, WeightsError
 from imagecurate.stages import models
-from imagecurate.stages.models import best_device, loaded_once, on_device, precision_on
+from imagecurate.stages.models import loaded_once, on_device, precision_on
 
 
 @pytest.fixture(autouse=True)
