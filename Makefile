@@ -10,7 +10,7 @@ EXTRAS := demo,dev,docs
 # Without compiled files every start of Python compiles torch anew, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check docs format test-contract test-gpu clean
+.PHONY: demo test check docs format test-contract test-gpu bench-env clean
 
 demo: $(STAMP)
 	$(BIN)/imagecurate demo demo-output
@@ -39,6 +39,17 @@ test-gpu: $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python $(PINS) -e ".[$(CUDA),demo,dev]"
 	$(BIN)/python -m pytest -q -m gpu
 
+# Peers, each in an environment of its own: they contradict each other.  One that cannot be installed keeps no other out.
+PEERS := $(patsubst benchmarks/peers/%.txt,.venv-peers/%/.ready,$(wildcard benchmarks/peers/*.txt))
+bench-env: $(STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(PINS) -e ".[bench]"
+	-$(MAKE) --keep-going $(PEERS)
+
+.venv-peers/%/.ready: benchmarks/peers/%.txt
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(@D)
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python -r $<
+	touch $@
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -51,4 +62,4 @@ $(STAMP): setup.cfg pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-contract demo-output build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-contract .venv-peers demo-output build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -10,38 +10,40 @@ To 2 % of the rows of each a near copy is planted.  ``IndexFlatIP.range_search``
 its fate follows, given who is kept before it: a row is dropped if a better-ranked row that is kept is within eps, and
 names the first.  An outcome for which that holds in every row is the outcome of brute force.  It is checked for the
 rows that faiss searched.  Range search takes a time that is linear in the rows searched: where only some are, what it
-took is scaled up to all.  The contenders take turns, each in a process of its own; times are without imports, and
-peak memory is with them and the vectors.
+took is scaled up to all.  The contenders take turns, each in a process of its own; times are without imports, and peak
+memory is with them and the vectors.
 
     python -m benchmarks dedup [--rows 200000] [--dims 512] [--queries 20000] [--rounds 3] [--doubled] [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import multiprocessing
 import os
-import platform
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.figures import Case, Line
+from benchmarks.harness.options import options_of, parser_for
+from benchmarks.peers.protocol import peak_memory, versions
+
 GENERATORS = ("tight", "loose", "smooth")
 #: Inside it either answer is right.
 TOLERANCE = 1e-6
+#: How many times as fast as faiss, where the planner predicts that fewer pairs are compared, and everywhere.
+PREDICTED, OVER_FAISS, NEVER_SLOWER = 0.1, 5, 1 / 1.1
 
 
 @dataclass(frozen=True)
-class Case:
+class Problem:
     """What is compared."""
 
     kind: str
@@ -91,81 +93,89 @@ def smooth(random: np.random.Generator, n: int, d: int, _: str) -> np.ndarray:
     return unit(rows @ rotation + unit(random.standard_normal((1, d), np.float32)))
 
 
-def main(arguments: list[str]) -> None:
-    """Run everything in turn, print figures and ratios."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks dedup")
+def main(arguments: list[str]) -> list[Case]:
+    """Run everything in turn."""
+    parser = parser_for("dedup", rounds=3, quick="30,000 rows, 2,000 queries, 1 round")
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--dims", type=int, default=512)
     parser.add_argument("--eps", type=float, nargs="+", default=[0.01, 0.05, 0.1])
     parser.add_argument("--kinds", nargs="+", choices=GENERATORS, default=GENERATORS)
     parser.add_argument("--queries", type=int, default=20_000, help="rows that faiss searches for; 0 for all")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=None, help="drawn by default")
     parser.add_argument("--doubled", action="store_true", help="also twice and four times the rows, ours alone")
-    parser.add_argument("--quick", action="store_true", help="30,000 rows, 5,000 queries, 1 round")
-    options = parser.parse_args(arguments)
+    options = options_of(parser, arguments)
     if options.quick:
-        options.rows, options.queries, options.rounds = 30_000, 5000, 1
+        options.rows, options.queries = 30_000, 2000
     seed = int.from_bytes(os.urandom(4)) if options.seed is None else options.seed
-
-    from benchmarks.reshard import cpu_name
-
-    names = ("numpy", "scikit-learn", "faiss-cpu")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
-    print(f"machine: {processors()} processors, {cpu_name()}; {platform.python_version()}, {versions}")
-    print(f"{options.rows:,} x {options.dims} float32, seed {seed}; {options.rounds} rounds, medians")
-    print(
-        f"{'data':<8}{'eps':>6}{'plan':>8}{'predicted':>11}{'compared':>10}{'ours':>9}{'peak':>9}{'faiss':>9}"
-        f"{'ratio':>7}{'recall':>8}{'keepers':>9}{'SemDeDup':>10}{'recall':>8}{'false':>7}"
-    )
+    print(f"{options.rows:,} x {options.dims} float32, seed {seed}", flush=True)
+    cases = []
     for kind in options.kinds:
         for eps in options.eps:
-            case = Case(kind, options.rows, options.dims, eps, seed, options.queries or options.rows)
-            measure(case, options.rounds)
+            problem = Problem(kind, options.rows, options.dims, eps, seed, options.queries or options.rows)
+            cases.append(measure(problem, options.rounds))
             if options.doubled:
-                for times in (2, 4):
-                    grow(Case(kind, options.rows * times, options.dims, eps, seed, 0))
+                larger = [replace(problem, rows=options.rows * times) for times in (2, 4)]
+                cases.append(grown(cases[-1], [ours_alone(each) for each in larger]))
+    return cases
 
 
-def measure(case: Case, rounds: int) -> None:
-    """Run the contenders in turn and print a line."""
+def measure(problem: Problem, rounds: int) -> Case:
+    """Run the contenders in turn."""
     ours, faiss, semdedup = [], [], []
     with tempfile.TemporaryDirectory(prefix="dedup-") as scratch:
         for _ in range(rounds):
-            ours.append(in_fresh_process(run_ours, case, scratch))
-            faiss.append(in_fresh_process(run_faiss, case, scratch))
-            semdedup.append(in_fresh_process(run_semdedup, case, ours[-1]["cells"]))
-    first, theirs, rule = ours[0], faiss[0], semdedup[0]
-    times = [statistics.median(each["seconds"] for each in runs) for runs in (ours, faiss, semdedup)]
-    print(
-        f"{case.kind:<8}{case.eps:>6}{first['plan']:>8}{100 * first['predicted']:>10.3g}%{100 * first['share']:>9.3g}%"
-        f"{times[0]:>8.1f}s{first['peak'] / 1e6:>6.0f} MB{times[1]:>8.1f}s{times[1] / times[0]:>7.1f}"
-        f"{theirs['recall']:>8.4f}{theirs['keepers']:>9.4f}{times[2]:>9.1f}s{rule['recall']:>8.4f}{rule['false']:>7.4f}",
-        flush=True,
-    )
+            ours.append(in_fresh_process(run_ours, problem, scratch))
+            faiss.append(in_fresh_process(run_faiss, problem, scratch))
+            semdedup.append(in_fresh_process(run_semdedup, problem, ours[-1]["cells"]))
+    theirs, rule = faiss[0], semdedup[0]
+    seconds = [[each["seconds"] for each in runs] for runs in (ours, faiss, semdedup)]
+    goal = OVER_FAISS if ours[0]["predicted"] < PREDICTED else NEVER_SLOWER
+    lines = [
+        Line("imagecurate", seconds[0], note=about(ours[0])),
+        Line(
+            "faiss IndexFlatIP.range_search",
+            seconds[1],
+            goal,
+            note=f"beside it our recall is {theirs['recall']:.4f}, {theirs['keepers']:.4f} of the keepers agree",
+            versions=versions(["faiss-cpu"]),
+        ),
+        Line(
+            "SemDeDup procedure, same cells", seconds[2], note=f"recall {rule['recall']:.4f}, false {rule['false']:.4f}"
+        ),
+    ]
+    return Case("dedup", f"{problem.kind}, eps {problem.eps}", "s", lines, "less is better")
 
 
-def grow(case: Case) -> None:
-    """Run ours alone and print its line."""
+def grown(once: Case, larger: list[Line]) -> Case:
+    """The rows doubled twice."""
+    return Case("dedup", f"{once.name}, doubled twice", "s", [larger[1], larger[0], once.lines[0]], "share")
+
+
+def ours_alone(problem: Problem) -> Line:
+    """Run ours."""
     with tempfile.TemporaryDirectory(prefix="dedup-") as scratch:
-        result = in_fresh_process(run_ours, case, scratch)
-    print(
-        f"{case.kind:<8}{case.eps:>6}{result['plan']:>8}{100 * result['predicted']:>10.3g}%"
-        f"{100 * result['share']:>9.3g}%{result['seconds']:>8.1f}s{result['peak'] / 1e6:>6.0f} MB   {case.rows:,} rows",
-        flush=True,
+        result = in_fresh_process(run_ours, problem, scratch)
+    return Line(f"imagecurate, {problem.rows:,} rows", [result["seconds"]], note=about(result))
+
+
+def about(result: dict[str, Any]) -> str:
+    """The plan, what it was expected to compare, what it compared, and the memory."""
+    return (
+        f"{result['plan']}: {100 * result['predicted']:.3g} % of pairs expected, {100 * result['share']:.3g} compared, "
+        f"{result['peak'] / 1e6:,.0f} MB at most"
     )
 
 
-def run_ours(case: Case, scratch: str) -> dict[str, Any]:
+def run_ours(problem: Problem, scratch: str) -> dict[str, Any]:
     """Find and resolve, from vectors in memory to who is kept; files and all."""
     from imagecurate.neighbours import ArrayVectors, CosinePairs
     from imagecurate.plan.execute import in_order
 
     importlib.import_module("sklearn.cluster")
-    vectors, ranks = ArrayVectors(case.vectors(), part_rows=10_000), case.ranks()
+    vectors, ranks = ArrayVectors(problem.vectors(), part_rows=10_000), problem.ranks()
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         began = time.perf_counter()
-        pairs = CosinePairs.find(vectors, eps=case.eps, folder=Path(folder), ranks=ranks, run=in_order)
+        pairs = CosinePairs.find(vectors, eps=problem.eps, folder=Path(folder), ranks=ranks, run=in_order)
         outcome = pairs.resolve()
         seconds = time.perf_counter() - began
         option = pairs.plan.option
@@ -176,28 +186,28 @@ def run_ours(case: Case, scratch: str) -> dict[str, Any]:
             "predicted": option.share,
             "share": pairs.shares.share,
             "cells": option.cells,
-            "peak": peak(),
+            "peak": peak_memory(),
         }
 
 
-def run_faiss(case: Case, scratch: str) -> dict[str, Any]:
+def run_faiss(problem: Problem, scratch: str) -> dict[str, Any]:
     """Search for some rows, and check what we made of them."""
     import faiss
 
-    vectors, ranks = case.vectors(), case.ranks()
+    vectors, ranks = problem.vectors(), problem.ranks()
     keeper = np.load(f"{scratch}/keeper.npy")
-    queries = np.sort(np.random.default_rng(case.seed + 2).choice(case.rows, case.queries, replace=False))
-    index = faiss.IndexFlatIP(case.dims)
+    queries = np.sort(np.random.default_rng(problem.seed + 2).choice(problem.rows, problem.queries, replace=False))
+    index = faiss.IndexFlatIP(problem.dims)
     index.add(vectors)
     seconds, dropped, found, agree = 0.0, 0, 0, 0
     for start in range(0, len(queries), 1024):
         rows = queries[start : start + 1024]
         began = time.perf_counter()
-        ends, similarity, near = index.range_search(vectors[rows], 1 - case.eps)
+        ends, similarity, near = index.range_search(vectors[rows], 1 - problem.eps)
         seconds += time.perf_counter() - began
         row = np.repeat(rows, np.diff(ends.astype(np.int64)))
         sure = (keeper[near] < 0) & (ranks[near] < ranks[row])
-        open_ = set(row[sure & (similarity < 1 - case.eps + TOLERANCE)].tolist())
+        open_ = set(row[sure & (similarity < 1 - problem.eps + TOLERANCE)].tolist())
         row, near = row[sure], near[sure]
         order = np.lexsort((ranks[near], row))
         first_of, at = np.unique(row[order], return_index=True)
@@ -210,36 +220,36 @@ def run_faiss(case: Case, scratch: str) -> dict[str, Any]:
             else:
                 agree += 1
     return {
-        "seconds": seconds * case.rows / len(queries),
+        "seconds": seconds * problem.rows / len(queries),
         "recall": found / dropped if dropped else 1.0,
         "keepers": agree / len(queries),
     }
 
 
-def run_semdedup(case: Case, cells: int) -> dict[str, Any]:
+def run_semdedup(problem: Problem, cells: int) -> dict[str, Any]:
     """Mark by the SemDeDup rule; how many of the rows with a better-ranked one within eps, and how many without."""
     from imagecurate.neighbours import ArrayVectors, semdedup
     from imagecurate.plan.execute import in_order
 
     importlib.import_module("sklearn.cluster")
-    vectors, ranks = case.vectors(), case.ranks()
+    vectors, ranks = problem.vectors(), problem.ranks()
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         outcome = semdedup(
             ArrayVectors(vectors, part_rows=10_000),
-            eps=case.eps,
+            eps=problem.eps,
             folder=Path(folder),
             ranks=ranks,
             run=in_order,
             n_clusters=cells if cells > 1 else "auto",
         )
         seconds = time.perf_counter() - began
-    queries = np.random.default_rng(case.seed + 2).choice(case.rows, min(case.queries, 5000), replace=False)
+    queries = np.random.default_rng(problem.seed + 2).choice(problem.rows, min(problem.queries, 5000), replace=False)
     near = np.zeros(len(queries), bool)
     for start in range(0, len(queries), 256):
         rows = queries[start : start + 256]
         products = vectors[rows] @ vectors.T
-        near[start : start + 256] = ((products > 1 - case.eps) & (ranks < ranks[rows][:, None])).any(axis=1)
+        near[start : start + 256] = ((products > 1 - problem.eps) & (ranks < ranks[rows][:, None])).any(axis=1)
     marked = ~outcome.kept[queries]
     return {
         "seconds": seconds,
@@ -252,19 +262,3 @@ def in_fresh_process(task: Callable[..., dict[str, Any]], *arguments: Any) -> di
     """Run a contender in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(task, *arguments).result()
-
-
-def peak() -> int:
-    """Peak memory of this process in bytes, the vectors that it was given among it."""
-    import resource
-
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,67 +10,65 @@ all rows or with some (``--peer-queries``), of which the whole is then told.  Th
 
 from __future__ import annotations
 
-import argparse
 import os
-import platform
-import statistics
-import sys
 import tempfile
 import time
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks.harness.figures import Case, Line
+from benchmarks.harness.machine import processors
+from benchmarks.harness.options import options_of, parser_for
+from benchmarks.open import in_fresh_process
+from benchmarks.peers.protocol import versions
 
 FACTORS = 64
 #: Queries given to faiss at a time, so that its answer stays small.
 PEER_BLOCK = 10_000
 
 
-def main(arguments: list[str]) -> None:
-    """Make the input, run both, print figures and ratios."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks hamming")
+def main(arguments: list[str]) -> list[Case]:
+    """Make the input and run both."""
+    parser = parser_for("hamming", rounds=3, quick="100,000 rows, 1 round")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--bits", type=int, default=256)
     parser.add_argument("--distance", type=int, default=31)
-    parser.add_argument("--rounds", type=int, default=3, help="of ours; faiss has one")
     parser.add_argument("--peer-queries", type=int, default=None, help="rows that faiss searches with; all by default")
-    parser.add_argument("--quick", action="store_true", help="100,000 rows, 1 round")
-    options = parser.parse_args(arguments)
-    rows, rounds = (100_000, 1) if options.quick else (options.rows, options.rounds)
+    options = options_of(parser, arguments)
+    rows = 100_000 if options.quick else options.rows
     queries = min(rows, options.peer_queries or rows)
-    with tempfile.TemporaryDirectory(prefix="hamming-") as scratch:
-        measure(Path(scratch), rows, options.bits, options.distance, rounds, queries)
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="hamming-") as scratch:
+        return measure(Path(scratch), rows, options.bits, options.distance, options.rounds, queries)
 
 
-def measure(scratch: Path, rows: int, bits: int, distance: int, rounds: int, queries: int) -> None:
-    """Run both, each in a fresh process, and print."""
-    from benchmarks.open import in_fresh_process
-    from benchmarks.reshard import cpu_name
-
+def measure(scratch: Path, rows: int, bits: int, distance: int, rounds: int, queries: int) -> list[Case]:
+    """Run both, each in a fresh process, faiss once."""
     seed = int.from_bytes(os.urandom(4))
-    threads = len(os.sched_getaffinity(0))
-    packages = ", ".join(f"{name} {version(name)}" for name in ("imagecurate", "numpy", "faiss-cpu"))
-    print(f"input: {rows:,} hashes of {bits} bits, {FACTORS} factors, seed {seed}; pairs within {distance}")
-    print(f"machine: {threads} processors, {cpu_name()}; Python {platform.python_version()}, {packages}")
-    seconds = {}
+    print(f"{rows:,} hashes of {bits} bits, {FACTORS} factors, seed {seed}; pairs within {distance}", flush=True)
+    lines = {}
     for size in (rows // 4, rows // 2, rows):
         source, found = scratch / f"{size}.npy", scratch / "ours.npy"
         np.save(source, correlated_hashes(size, bits, seed))
-        runs = [in_fresh_process(partial(ours, distance, threads), source, found) for _ in range(rounds)]
-        seconds[size] = statistics.median(took for took, *_ in runs)
-        peak = max(peak for *_, peak in runs) / 1e6
-        print(f"imagecurate, {size:>9,} rows {seconds[size]:8.2f} s {runs[0][1]:9,} pairs {peak:7,.0f} MB")
+        runs = [in_fresh_process(partial(ours, distance, processors()), source, found) for _ in range(rounds)]
+        note = f"{runs[0][1]:,} pairs, {max(peak for *_, peak in runs) / 1e6:,.0f} MB at most"
+        lines[size] = Line(f"imagecurate, {size:,} rows", [took for took, *_ in runs], note=note)
     peer, pairs, peak = in_fresh_process(partial(faiss_flat, distance, queries), source, scratch / "peer.npy")
-    print(f"faiss IndexBinaryFlat, {queries:,} queries {peer:8.2f} s {pairs:9,} pairs {peak / 1e6:7,.0f} MB")
-    whole = peer * rows / queries
     mine, theirs = (np.load(path) for path in (found, scratch / "peer.npy"))
     mine = mine[mine % rows < queries]  # a pair of which faiss searched with the earlier row
     recall = np.isin(theirs, mine).mean() if len(theirs) else 1.0
-    print(f"recall {recall:.6f}, pairs that faiss does not have: {np.count_nonzero(~np.isin(mine, theirs))}")
-    print(f"ratio to faiss: {whole / seconds[rows]:.1f}   (goal: 20)")
+    print(
+        f"recall {recall:.6f}, pairs that faiss does not have: {np.count_nonzero(~np.isin(mine, theirs))}", flush=True
+    )
+    note = f"{pairs:,} pairs, {peak / 1e6:,.0f} MB at most" + (f", of {queries:,} queries" if queries < rows else "")
+    flat = Line("faiss IndexBinaryFlat", [peer * rows / queries], 20, note=note, versions=versions(["faiss-cpu"]))
+    quarter, half, whole = lines.values()
+    return [
+        Case("hamming", f"{rows:,} hashes of {bits} bits within {distance}", "s", [whole, flat], "less is better"),
+        Case("hamming", "growth", "s", [whole, half, quarter], "share"),
+    ]
 
 
 def correlated_hashes(rows: int, bits: int, seed: int) -> NDArray[np.uint8]:
@@ -122,7 +120,3 @@ def faiss_flat(distance: int, queries: int, source: Path, found: Path) -> tuple[
     pairs = np.unique(np.concatenate(blocks))
     np.save(found, pairs)
     return took, len(pairs)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

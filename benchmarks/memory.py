@@ -29,7 +29,7 @@ WORKERS = 2
 
 def main(arguments: list[str]) -> None:
     """Run the job for each size and print the peaks."""
-    from benchmarks.reshard import cpu_name
+    from benchmarks.harness.machine import cpu_name
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks memory")
     parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="SHARDSxSAMPLES")

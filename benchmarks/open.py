@@ -2,73 +2,65 @@
 
 The input is local tars of a few kilobytes a sample (image, caption, JSON) with a parquet beside each, all in the page
 cache.  Every measurement is a process of its own that imports first: the time is without imports, the peak memory is
-with them.  The processes take turns, and the best of the rounds is shown, which other work on the machine disturbed
-least.  Ours uses as many threads as there are
-processors, the loops use one.  "Again" has the index in the store, as every look but the first has.
+with them.  The processes take turns.  Ours uses as many threads as there are processors, the loops use one.  "Again"
+has the index in the store, as every look but the first has.
 
-    python -m benchmarks open [--sizes 10000x10 1000x100 100x1000] [--rounds 2] [--quick] [--folder /scratch]
+    python -m benchmarks open [--sizes 10000x10 1000x100 100x1000] [--rounds 3] [--quick] [--folder /scratch]
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import multiprocessing
-import os
-import platform
-import resource
-import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from benchmarks.harness.figures import Case, Line
+from benchmarks.harness.options import options_of, parser_for
+from benchmarks.peers.protocol import peak_memory
 
 #: Shards, and samples of each.
 SIZES = ["10000x10", "1000x100", "100x1000"]
 #: Bytes of each image; what no loop here looks into.
 IMAGE_BYTES = 3000
 MINIMUM = 0.5
+#: How many times as fast as a listing by tarfile 1,000 shards are to be opened.
+GOAL = 5
 
 Contender = Callable[[Path, Path], tuple[float, int]]
 
 
-def main(arguments: list[str]) -> None:
-    """Make inputs of several sizes, run everything in turn, print figures and ratios."""
-    from benchmarks.reshard import cpu_name  # what it imports is no memory of the contenders
-
-    parser = argparse.ArgumentParser(prog="python -m benchmarks open")
+def main(arguments: list[str]) -> list[Case]:
+    """Make inputs of several sizes and run everything in turn."""
+    parser = parser_for("open", rounds=3, quick="the first two sizes, a tenth of the shards, 1 round")
     parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="SHARDSxSAMPLES", help="of each input")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="the first two sizes, a tenth of the shards, 1 round")
-    parser.add_argument("--folder", type=Path, default=None, help="where to work; the system's temporary folder")
-    options = parser.parse_args(arguments)
+    options = options_of(parser, arguments)
     sizes = [tuple(map(int, size.split("x"))) for size in options.sizes]
     if options.quick:
-        sizes, options.rounds = [(-(-shards // 10), samples) for shards, samples in sizes[:2]], 1
-    names = ("imagecurate", "dask", "pyarrow", "pandas", "webdataset")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
-    print(f"machine: {len(os.sched_getaffinity(0))} processors, {cpu_name()}; files in the page cache")
-    print(f"versions: Python {platform.python_version()}, {versions}; best of {options.rounds} rounds")
+        sizes = [(-(-shards // 10), samples) for shards, samples in sizes[:2]]
+    cases = []
     for shards, samples in sizes:
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="open-") as scratch:
-            measure(Path(scratch), shards, samples, options.rounds)
+            cases += measure(Path(scratch), shards, samples, options.rounds)
+    return cases
 
 
-def measure(scratch: Path, shards: int, samples: int, rounds: int) -> None:
-    """Run the contenders in turn, each in a fresh process, and print."""
+def measure(scratch: Path, shards: int, samples: int, rounds: int) -> list[Case]:
+    """Run the contenders in turn, each in a fresh process."""
     source = work = scratch / "in"
     source.mkdir()
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         sizes = list(pool.map(partial(write_shard, source, samples), range(shards), chunksize=-(-shards // 20)))
     seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     memory: dict[str, list[int]] = {name: [] for name in CONTENDERS}
-    for number in range(rounds):
+    for number in range(rounds + 1):
         for place, (name, contender) in enumerate(CONTENDERS.items()):
             if not name.endswith("again"):
                 # Never one that was emptied: ext4 makes files slowly where many were removed within the last seconds.
@@ -76,19 +68,31 @@ def measure(scratch: Path, shards: int, samples: int, rounds: int) -> None:
             took, answer, peak = in_fresh_process(contender, source, work)
             if answer != expected(name, shards, samples):
                 raise SystemExit(f"{name}: {answer} is wrong, expected {expected(name, shards, samples)}")
-            seconds[name].append(took)
-            memory[name].append(peak)
+            if number:
+                seconds[name].append(took)
+                memory[name].append(peak)
 
-    print(f"\n{shards:,} shards of {samples:,} samples, {sum(sizes) / 1e6:,.0f} MB, a parquet beside each")
-    best = {name: min(each) for name, each in seconds.items()}
-    listing = best["tarfile: every member's name"]
-    for name, each in seconds.items():
-        ratio = f"{listing / best[name]:6.1f} x tarfile" if name.startswith("imagecurate") else ""
-        spread = f"(to {max(each):.2f})" if rounds > 1 else ""
-        print(f"{name:<42} {best[name]:7.2f} s {spread:<11} {min(memory[name]) / 1e6:5,.0f} MB {ratio}".rstrip())
-    counted, filtered = best["imagecurate: open, len"], best["imagecurate: open, filter, counts, again"]
-    print(f"ratio of webdataset to open, len: {best['webdataset: every key'] / counted:.1f}")
-    print(f"ratio of pandas to open, filter, counts, again: {best['pandas: every score, filter'] / filtered:.1f}")
+    def case(title: str, ours: str, others: Iterable[str], goal: float | None = None) -> Case:
+        lines = [
+            Line(
+                name,
+                seconds[name],
+                goal if name.startswith("tarfile") else None,
+                note=f"{max(memory[name]) / 1e6:,.0f} MB at most",
+            )
+            for name in (ours, *others)
+        ]
+        about = f"{shards:,} shards of {samples:,} samples, {sum(sizes) / 1e6:,.0f} MB"
+        return Case("open", f"{title}; {about}", "s", lines, "less is better")
+
+    listings = ("tarfile: every member's name", "webdataset: every key")
+    return [
+        case("find shards", "imagecurate: open", ()),
+        case("count, cold", "imagecurate: open, len", listings, GOAL if shards == 1000 else None),
+        case("count, again", "imagecurate: open, len, again", listings),
+        case("filter, cold", "imagecurate: open, filter, counts", ("pandas: every score, filter",)),
+        case("filter, again", "imagecurate: open, filter, counts, again", ("pandas: every score, filter",)),
+    ]
 
 
 def expected(name: str, shards: int, samples: int) -> int:
@@ -139,11 +143,7 @@ def in_fresh_process(contender: Contender, source: Path, work: Path) -> tuple[fl
 def with_peak_memory(contender: Contender, source: Path, work: Path) -> tuple[float, int, int]:
     """Run a contender here."""
     took, answer = contender(source, work)
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage counts what the parent had when it forked
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return took, answer, int(line.split()[1]) * 1024
-    return took, answer, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return took, answer, peak_memory()
 
 
 def ours_open(source: Path, work: Path) -> tuple[float, int]:
@@ -216,7 +216,3 @@ CONTENDERS: dict[str, Contender] = {
     "webdataset: every key": webdataset_keys,
     "pandas: every score, filter": pandas_filter,
 }
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

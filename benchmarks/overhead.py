@@ -39,7 +39,7 @@ THREADS = len(os.sched_getaffinity(0))
 
 def main(arguments: list[str]) -> None:
     """Time bare and ours in turn on both inputs, and print what is added."""
-    from benchmarks.reshard import cpu_name
+    from benchmarks.harness.machine import cpu_name
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks overhead")
     parser.add_argument("--samples", type=int, default=8000, help="of each input")

@@ -1,38 +1,32 @@
-"""Decode, resize and crop to a model's input: ours, timm's transform on Pillow, and the bare JPEG decode as the limit.
+"""From shards to normalised batches of a model's input: ours, timm on Pillow in a DataLoader, DALI, the bare decode.
 
-One thread, bytes in memory, the preprocessing of ``vit_base_patch32_clip_224`` (224 x 224, bicubic, centre crop); the
-results of both are compared.  The contenders take turns every few pictures, so that what else the machine does meets
-all alike; a round goes once over all pictures, and the medians of the rounds are shown.  timm's own last two steps, to
-a tensor and normalised, are part of its time and of ours.
+The preprocessing is that of ``vit_base_patch32_clip_224``: 224 x 224, bicubic, centre crop.  Ours goes through index,
+plan and store; the DataLoader over webdataset's reader has as many workers as there are threads, DALI's pipeline as
+many threads.  The limit is simplejpeg alone, in as many threads, on files in memory; "functions alone" are our decoder
+and preprocessing on such files, with nothing around them.
 
-    python -m benchmarks pixels [--rounds 7] [--quick] [--photos FOLDER]
+Inputs are the bundled photographs, repeated (each with a comment of its own); mosaics of 12 megapixels made of them;
+the photographs made small; the photographs as PNG and WebP.  How near our pixels are to timm's is told for each input.
+
+    python -m benchmarks pixels [--inputs photos large small png webp] [--rounds 5] [--threads 2] [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import platform
-import statistics
-import sys
-import tarfile
-import time
-from collections.abc import Callable, Sequence
-from importlib.metadata import version
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simplejpeg
-import torch
-from PIL import Image
-from timm.data import create_transform
 
-from imagecurate.images import Decoder, Preprocessing
+from benchmarks.harness.contest import Contender, compete
+from benchmarks.harness.figures import Case
+from benchmarks.harness.inputs import Sample, files_of, large, recoded, repeated, small, source, write_shards
+from benchmarks.harness.options import options_of, parser_for
 
-PHOTOS = Path(__file__).resolve().parents[2] / "shared/data/photos"
-#: Pictures after which the next contender has its turn.
-TURN = 10
 CONFIG: dict[str, Any] = {
     "input_size": (3, 224, 224),
     "interpolation": "bicubic",
@@ -43,119 +37,90 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def main(arguments: list[str]) -> None:
-    """Run everything in turn, print figures and ratios."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks pixels")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="100 pictures, 3 rounds")
-    parser.add_argument("--photos", type=Path, default=PHOTOS, help="folder of tar shards with JPEG photographs")
-    options = parser.parse_args(arguments)
-    files, source = read_photos(options.photos)
-    measure(files[:100] if options.quick else files, source, 3 if options.quick else options.rounds)
+@dataclass(frozen=True)
+class Input:
+    """Pictures, how many, and what is to be reached with them."""
+
+    title: str
+    samples: Callable[[int], Iterable[Sample]]
+    count: int
+    quick: int
+    extension: str = "jpg"
+    batch: int = 64
+    over_timm: float | None = None
+    over_dali: float | None = None
+    of_decode: float | None = None
 
 
-def read_photos(folder: Path) -> tuple[list[bytes], str]:
-    """Photographs in a folder of shards; where there are none, those of scikit-image at the size of web pictures."""
-    files: list[bytes] = []
-    for path in sorted(folder.glob("*.tar")):
-        with tarfile.open(path) as tar:
-            members = [member for member in tar if member.name.endswith((".jpg", ".jpeg"))]
-            files += [file.read() for member in members if (file := tar.extractfile(member))]
-    if files:
-        return files, str(folder)
-    from skimage import data
-
-    for photo in (data.astronaut(), data.coffee(), data.chelsea(), data.rocket()):
-        for left in range(0, 100, 10):
-            picture = Image.fromarray(photo[:, left:]).convert("RGB").resize((500, 375), Image.Resampling.LANCZOS)
-            buffer = io.BytesIO()
-            picture.save(buffer, "JPEG", quality=95)
-            files.append(buffer.getvalue())
-    return files, "photographs of scikit-image at 500 x 375"
+INPUTS = {
+    "photos": Input("500 x 375 JPEG", repeated, 2300, 128, over_timm=2.5, over_dali=2.5, of_decode=0.8),
+    "large": Input("12-megapixel JPEG", large, 48, 6, batch=4, over_timm=6),
+    "small": Input("JPEG, 32 to 256 pixels", small, 9200, 256),
+    "png": Input("500 x 375 PNG", lambda count: recoded(count, "png"), 920, 64, "png"),
+    "webp": Input("500 x 375 WebP", lambda count: recoded(count, "webp"), 920, 64, "webp"),
+}
 
 
-def measure(files: Sequence[bytes], source: str, rounds: int) -> None:
-    """Run the contenders and print."""
-    torch.set_num_threads(1)
-    preprocessing = Preprocessing.from_timm(CONFIG)
-    transform = create_transform(**CONFIG, is_training=False)
+def main(arguments: list[str]) -> list[Case]:
+    """Measure the inputs one after the other."""
+    parser = parser_for("pixels", rounds=5, quick="few pictures, 1 round")
+    parser.add_argument("--inputs", nargs="+", choices=INPUTS, default=INPUTS)
+    options = options_of(parser, arguments)
+    print(f"photographs: {source()}")
+    cases = []
+    for name in options.inputs:
+        with tempfile.TemporaryDirectory(dir=options.folder, prefix="pixels-") as scratch:
+            count = INPUTS[name].quick if options.quick else INPUTS[name].count
+            cases.append(measure(INPUTS[name], count, Path(scratch), options.threads, options.rounds))
+    return cases
+
+
+def measure(given: Input, count: int, scratch: Path, threads: int, rounds: int) -> Case:
+    """One input, all contenders."""
+    folder = scratch / "in"
+    paths = write_shards(folder, given.samples(count), samples_per_shard=-(-count // 4))
+    place = {"source": str(folder)}
+    files = place | {"extension": given.extension, "threads": threads}
+    ours = Contender("imagecurate", "ours", "pixels", place | {"work": str(scratch / "work")}, is_ours=True)
+    alone = Contender("imagecurate, functions alone", "ours", "functions", files, is_ours=True)
+    timm = Contender("timm on Pillow, DataLoader", "timm_loader", "pixels", files | {"batch": given.batch}, "loader")
+    dali = Contender("DALI on the CPU", "dali_cpu", "pixels", files | {"batch": given.batch}, "loader")
+    bare = Contender("bare simplejpeg decode", "bare", "decode", place | {"threads": threads})
+    contenders = [ours, alone, timm, dali, *([bare] if given.extension == "jpg" else [])]
+    found = compete(contenders, rounds)
+    goals = {timm.name: given.over_timm, dali.name: given.over_dali, bare.name: given.of_decode}
+    lines = [found[each.name].line(each.name, goal=goals.get(each.name), is_limit=each is bare) for each in contenders]
+    print(f"{given.title}: {agreement(files_of(paths, given.extension)[: 8 if given.batch < 64 else 100])}", flush=True)
+    return Case("pixels", f"{given.title}, {count:,}", "images/s", lines)
+
+
+def agreement(files: list[bytes]) -> str:
+    """How near our pixels are to those of timm on Pillow, and an embedding of ours to one of them.
+
+    The network is a ViT-B/32 with random weights, so that nothing has to be fetched; what all its embeddings have in
+    common is taken off, as it would make any two of them alike.
+    """
+    import timm
+    import torch
+    from PIL import Image
+    from timm.data import create_transform
+
+    from imagecurate.images import Decoder, Preprocessing
+
+    transform, preprocessing = create_transform(**CONFIG, is_training=False), Preprocessing.from_timm(CONFIG)
     with Decoder() as decoder:
-
-        def prepared(data: bytes) -> np.ndarray:
-            pixels = decoder.decode(data).pixels
-            assert pixels is not None
-            return preprocessing.prepare(pixels)
-
-        def ours(turn: Sequence[bytes]) -> None:
-            preprocessing.normalise(np.stack([prepared(data) for data in turn]))
-
-        def peer(turn: Sequence[bytes]) -> None:
-            torch.stack([transform(Image.open(io.BytesIO(data)).convert("RGB")) for data in turn])
-
-        def ours_without_normalising(turn: Sequence[bytes]) -> None:
-            for data in turn:
-                prepared(data)
-
-        def limit(turn: Sequence[bytes]) -> None:
-            for data in turn:
-                simplejpeg.decode_jpeg(data)
-
-        contenders = [ours, peer, ours_without_normalising, limit]
-        seconds = alternate(contenders, files, rounds)
-        off = [difference(prepared(data), data, transform) for data in files]
-
-    pixels = [np.prod(simplejpeg.decode_jpeg_header(data)[:2]) for data in files]
-    print(f"{len(files)} JPEG files, mean {np.mean([len(data) for data in files]) / 1e3:.0f} kB and ", end="")
-    print(f"{np.mean(pixels) / 1e3:.0f} kpixel, from {source}; one thread, {rounds} rounds")
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "timm", "Pillow", "simplejpeg", "numpy"))
-    print(f"{processor()}; Python {platform.python_version()}, {packages}")
-    speeds = {name: [len(files) / each for each in times] for name, times in seconds.items()}
-    titles = ("imagecurate, to a normalised tensor", "timm on Pillow, the same", "imagecurate, decode + resize + crop")
-    for title, each in zip((*titles, "bare simplejpeg.decode_jpeg"), speeds.values(), strict=True):
-        middle = statistics.median(each)
-        print(f"{title:<37} {middle:6,.0f} images/s a core  ({min(each):,.0f} to {max(each):,.0f})")
-    whole, timm_pillow, ours_alone, bare = (statistics.median(each) for each in speeds.values())
-    print(f"ratio to timm on Pillow: {whole / timm_pillow:.2f}   (goal: 2.2)")
-    print(f"share of the bare decode: {ours_alone / bare:.0%}   (goal: 74 %)")
-    print(f"difference to timm: {np.mean(off):.4f} grey levels on average, {max(off):.3f} in the worst picture")
-
-
-def alternate(
-    contenders: Sequence[Callable[[Sequence[bytes]], None]], files: Sequence[bytes], rounds: int
-) -> dict[str, list[float]]:
-    """Seconds of each contender for each round, after a round to warm up."""
-    turns = [files[start : start + TURN] for start in range(0, len(files), TURN)]
-    seconds: dict[str, list[float]] = {run.__name__: [] for run in contenders}
-    for number in range(rounds + 1):
-        totals = dict.fromkeys(seconds, 0.0)
-        for place, turn in enumerate(turns):
-            first = place % len(contenders)  # whoever begins a turn finds its files outside of the processor's caches
-            for run in (*contenders[first:], *contenders[:first]):
-                began = time.perf_counter()
-                run(turn)
-                totals[run.__name__] += time.perf_counter() - began
-        if number:
-            for name, total in totals.items():
-                seconds[name].append(total)
-    return seconds
-
-
-def difference(ours: np.ndarray, data: bytes, transform: Any) -> float:
-    """Mean grey levels between a picture prepared by us and by timm."""
-    image = Image.open(io.BytesIO(data)).convert("RGB")
-    for step in transform.transforms[:-2]:  # all but ToTensor and Normalize
-        image = step(image)
-    return float(np.abs(ours.astype(int) - np.asarray(image)).mean())
-
-
-def processor() -> str:
-    """Name of the processor, as far as the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+        ours = np.stack([preprocessing.prepare(decoder.decode(data).pixels) for data in files])
+    theirs = torch.stack([transform(Image.open(io.BytesIO(data)).convert("RGB")) for data in files])
+    torch.manual_seed(0)
+    network = timm.create_model("vit_base_patch32_clip_224.openai", pretrained=False).eval()
+    prepared = preprocessing.normalise(ours)
+    with torch.inference_mode():
+        embedded = [network(batch[:16]) for batch in (prepared, theirs)]
+    centre = embedded[1].mean(dim=0)
+    cosine = torch.nn.functional.cosine_similarity(*(each - centre for each in embedded)).min()
+    deviation = torch.tensor(CONFIG["std"])[:, None, None]
+    levels = ((prepared - theirs).abs() * deviation * 255).mean(dim=(1, 2, 3))
+    return (
+        f"{levels.mean():.3f} grey levels from timm on average, {levels.max():.3f} in the worst picture; "
+        f"least cosine of centred embeddings {cosine:.5f}"
+    )

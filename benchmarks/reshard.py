@@ -1,123 +1,135 @@
-"""Filter and reshard: ours, webdataset's reader and ``ShardWriter``, and one process that only copies files.
+"""Filter and reshard: ours, webdataset's reader and ``ShardWriter``, NeMo Curator's stages, a process that only copies.
 
-The input is 40 shards of photographs (repeated under new keys; random bytes of like sizes where the photographs are not
-beside the checkout), of which every second sample is kept.  All three read from the page cache and leave what they
-write there: none calls fsync, none makes reflinks (``shutil.copyfile`` uses sendfile on Linux).  Runs alternate, and
-medians are shown.  Ours does more than the others: parquet, index, ledger, a manifest with a digest of every file.
+The input is 40 shards of photographs, repeated, of which every second sample is kept.  All read from the page cache
+and leave what they write there: none calls fsync, none makes reflinks (``shutil.copyfile`` uses sendfile on Linux).
+What is counted is the bytes of the shards that are written.  Ours writes more beside them: parquet, index, ledger, a
+manifest with a digest of every file; the time of the digest is in it, and told apart.  NeMo Curator decodes and
+encodes each picture; it is given a tenth of the shards, and counts the bytes that its samples had.
 
-    python -m benchmarks reshard [--gigabytes 4] [--rounds 7] [--quick] [--folder /scratch]
+    python -m benchmarks reshard [--gigabytes 4] [--rounds 7] [--threads 2] [--quick] [--folder /scratch]
 """
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import io
 import os
-import random
 import shutil
-import statistics
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import webdataset
 import xxhash
 
-import imagecurate as ic
+from benchmarks.harness.contest import Contender, Outcome, compete
+from benchmarks.harness.figures import Case, Line
+from benchmarks.harness.inputs import add, photographs
+from benchmarks.harness.options import options_of, parser_for
 
 SHARDS = 40
 SAMPLES_PER_SHARD = 1000
-PHOTOS = Path(__file__).resolve().parents[2] / "shared/data/photos"
 
 
-def main(arguments: list[str]) -> None:
-    """Make the input, run everything in turn, print figures and ratios."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks reshard")
+def main(arguments: list[str]) -> list[Case]:
+    """Make the input and run everything in turn."""
+    parser = parser_for("reshard", rounds=7, quick="0.2 GB, 1 round")
     parser.add_argument("--gigabytes", type=float, default=4.0, help="size of the input")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="0.4 GB, 3 rounds")
-    parser.add_argument("--folder", type=Path, default=None, help="where to work; the system's temporary folder")
-    options = parser.parse_args(arguments)
-    gigabytes, rounds = (0.4, 3) if options.quick else (options.gigabytes, options.rounds)
+    options = options_of(parser, arguments)
+    gigabytes = 0.2 if options.quick else options.gigabytes
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="reshard-") as scratch:
-        measure(Path(scratch), gigabytes, rounds)
+        return measure(Path(scratch), gigabytes, options.threads, options.rounds)
 
 
-def measure(scratch: Path, gigabytes: float, rounds: int) -> None:
-    """Run the three in turn and print."""
+def measure(scratch: Path, gigabytes: float, threads: int, rounds: int) -> list[Case]:
+    """Run the contenders in turn, and check what ours wrote."""
     source, out = scratch / "in", scratch / "out"
-    write_input(source, gigabytes)
+    kept, kept_of_part = write_input(source, gigabytes)
     tars = sorted(source.glob("*.tar"))
+    place = {"source": str(source), "out": str(out)}
+    ours = [
+        Contender(
+            f"imagecurate{note}",
+            "ours",
+            "export",
+            place | {"work": f"{scratch}/{digest}", "digest": digest},
+            is_ours=True,
+        )
+        for digest, note in (("xxh3_128", ""), ("sha256", ", sha256 in the manifest"))
+    ]
+    peer = Contender(
+        "webdataset reader, ShardWriter",
+        "webdataset_shards",
+        "reshard",
+        place | {"samples_per_shard": SAMPLES_PER_SHARD},
+    )
+    nemo = Contender(
+        "NeMo Curator reader, writer",
+        "nemo_curator_shards",
+        "reshard",
+        place | {"shards": SHARDS // 10, "threads": threads, "kept_bytes": kept_of_part},
+        "nemo-curator",
+    )
+    copy = Contender("shutil.copyfile, one process", "bare", "copy", place | {"most": kept})
+
+    def prepare() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        os.sync()  # what the last one left to write is not the next one's to pay
+        time.sleep(0.2)
+
+    found = compete([*ours, peer, nemo, copy], rounds, prepare=prepare)
+    prepare()
+    compete(ours[:1], 1, warm_up=False)
+    samples = check(tars, out)
+    digests = compete(
+        [
+            Contender(f"{name} alone", "bare", "digest", {"source": str(source), "name": name, "most": kept})
+            for name in ("xxh3_128", "sha256")
+        ],
+        1,
+    )
     size = sum(path.stat().st_size for path in tars)
+    for name, outcome in digests.items():
+        print(f"{name}: {outcome.rounds[0]['seconds']:.2f} s on one core for the bytes kept", flush=True)
+    title = f"{size / 1e9:.1f} GB, {SHARDS} shards, {samples:,} samples kept"
+    one, other = (found[each.name] for each in ours)
+    lines = [
+        megabytes(one, ours[0].name),
+        megabytes(other, ours[1].name),
+        megabytes(found[peer.name], peer.name, goal=6),
+        megabytes(found[nemo.name], nemo.name, goal=15),
+        megabytes(found[copy.name], copy.name, is_limit=True),
+    ]
+    apart = without(one, digests["xxh3_128 alone"], threads).line("imagecurate, digest taken off")
+    case_apart = [scaled(apart), megabytes(found[copy.name], copy.name, goal=0.8, is_limit=True)]
+    return [
+        Case("reshard", title, "MB/s", lines),
+        Case("reshard", "the same, the digest's time taken off", "MB/s", case_apart),
+    ]
 
-    began = time.perf_counter()
-    dataset = ic.read_webdataset(str(source), workdir=str(scratch / "work")).filter("keep", name="half")
-    samples = len(dataset)
-    index_s = time.perf_counter() - began
 
-    def ours(digest: Literal["xxh3_128", "sha256"] = "xxh3_128") -> int:
-        dataset.to_webdataset(out, samples_per_shard=SAMPLES_PER_SHARD, digest=digest, progress=False)
-        return written(out)
+def without(whole: Outcome, digest: Outcome, threads: int) -> Outcome:
+    """The rounds less the time that the digest takes, which the export's threads share."""
+    seconds = digest.rounds[0]["seconds"] / threads
+    return Outcome([each | {"seconds": each["seconds"] - seconds} for each in whole.rounds], whole.versions)
 
-    def peer() -> int:
-        reader = webdataset.WebDataset([str(path) for path in tars], shardshuffle=False)
-        out.mkdir()
-        pattern = str(out / "%05d.tar")
-        with webdataset.ShardWriter(pattern, SAMPLES_PER_SHARD, maxsize=1e12, encoder=False, verbose=0) as writer:
-            for sample in reader:
-                if is_kept(sample["__key__"]):
-                    writer.write(sample)
-        return written(out)
 
-    def copy() -> int:
-        out.mkdir()
-        copied = 0
-        for path in tars:
-            if copied >= size / 2:
-                break
-            copied += shutil.copyfile(path, out / path.name).stat().st_size
-        return copied
+def megabytes(outcome: Outcome, name: str, *, goal: float | None = None, is_limit: bool = False) -> Line:
+    """Bytes that were counted, as MB a second."""
+    return scaled(outcome.line(name, goal=goal, is_limit=is_limit))
 
-    runs: dict[str, Callable[[], int]] = {
-        "imagecurate": ours,
-        "imagecurate, sha256 in the manifest": lambda: ours("sha256"),
-        "webdataset reader + ShardWriter": peer,
-        "shutil.copyfile, one process": copy,
-    }
-    speeds: dict[str, list[float]] = {name: [] for name in runs}
-    shuffled = random.Random(0)
-    for number in range(rounds + 1):
-        for name, run in shuffled.sample(list(runs.items()), len(runs)):
-            shutil.rmtree(out, ignore_errors=True)
-            os.sync()  # what the last run left to write is not this one's to pay
-            time.sleep(1.0)
-            began = time.perf_counter()
-            count = run()
-            if number:  # the first round warms up
-                speeds[name].append(count / 1e6 / (time.perf_counter() - began))
-    shutil.rmtree(out)
-    ours()
-    kept = check(tars, out)
 
-    processors = len(os.sched_getaffinity(0))
-    print(f"input: {size / 1e9:.2f} GB, {samples:,} samples in {SHARDS} shards; kept: every second one, {kept:,}")
-    print(f"machine: {processors} processors, {cpu_name()}; no fsync, no reflinks, files in the page cache")
-    print(f"headers read once, before: {index_s:.2f} s")
-    medians = {name: statistics.median(each) for name, each in speeds.items()}
-    for name, each in speeds.items():
-        print(f"{name:<38} {medians[name]:7,.0f} MB/s written  ({min(each):,.0f} to {max(each):,.0f}, {rounds} runs)")
-    for digest, seconds in digest_seconds(out).items():
-        print(f"{digest} of the same bytes alone {seconds:.2f} s on one core")
-    first, _, other, plain = medians.values()
-    print(f"ratio to webdataset: {first / other:.1f}   (goal: 5)")
-    print(f"ratio to one copying process: {first / plain:.0%}   (goal: 60 %)")
+def scaled(line: Line) -> Line:
+    """Bytes to megabytes."""
+    return Line(
+        line.contender,
+        [value / 1e6 for value in line.values],
+        line.goal,
+        line.is_limit,
+        line.reason,
+        line.note,
+        line.versions,
+    )
 
 
 def is_kept(key: str) -> bool:
@@ -125,45 +137,31 @@ def is_kept(key: str) -> bool:
     return int(key) % 2 == 0
 
 
-def written(folder: Path) -> int:
-    """Bytes of the tars in a folder: what counts for all alike."""
-    return sum(path.stat().st_size for path in folder.glob("*.tar"))
+def write_input(folder: Path, gigabytes: float) -> tuple[int, int]:
+    """Write the shards, each with a parquet that says which samples are to be kept.
 
-
-def write_input(folder: Path, gigabytes: float) -> None:
-    """Write the shards, each with a parquet that says which samples are to be kept."""
+    Returns
+    -------
+    (int, int)
+        Bytes that the kept samples take in tars, of all shards and of the first tenth of them.
+    """
     folder.mkdir()
-    pictures = list(photographs()) if PHOTOS.is_dir() else list(noise())
-    number = 0
+    pictures = photographs()
+    number = kept = kept_of_part = 0
     for shard in range(SHARDS):
         keys: list[str] = []
         with tarfile.open(folder / f"{shard:05d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
             while tar.offset < gigabytes * 1e9 / SHARDS:
                 keys.append(f"{shard:05d}{len(keys):05d}")
-                for field, data in pictures[number % len(pictures)].items():
-                    info = tarfile.TarInfo(f"{keys[-1]}.{field}")
-                    info.size = len(data)
-                    tar.addfile(info, io.BytesIO(data))
+                began = tar.offset
+                add(tar, keys[-1], pictures[number % len(pictures)])
+                kept += (tar.offset - began) * is_kept(keys[-1])
                 number += 1
+        if shard < SHARDS // 10:
+            kept_of_part = kept
         table = pa.table({"key": keys, "keep": [is_kept(key) for key in keys]})
         pq.write_table(table, folder / f"{shard:05d}.parquet")
-
-
-def photographs() -> Iterator[dict[str, bytes]]:
-    """The samples of the shared photographs."""
-    for path in sorted(PHOTOS.glob("*.tar")):
-        with path.open("rb") as stream:
-            for sample in webdataset.tariterators.group_by_keys(
-                webdataset.tariterators.tar_file_expander([{"url": str(path), "stream": stream}])
-            ):
-                yield {field: data for field, data in sample.items() if not field.startswith("__")}
-
-
-def noise() -> Iterator[dict[str, bytes]]:
-    """Samples of the sizes that photographs have."""
-    generator = np.random.default_rng(0)
-    for size in generator.lognormal(11.3, 0.6, 460).astype(int):
-        yield {"jpg": generator.bytes(size), "txt": b"a caption", "json": b'{"width": 640}'}
+    return kept, kept_of_part
 
 
 def check(tars: list[Path], out: Path) -> int:
@@ -185,32 +183,3 @@ def members(tars: list[Path]) -> dict[str, str]:
                 if file is not None:
                     found[member.name] = xxhash.xxh3_128_hexdigest(file.read())
     return found
-
-
-def digest_seconds(folder: Path) -> dict[str, float]:
-    """Seconds that each digest takes of the bytes of all tars, in pieces as the export hands them over."""
-    seconds = {}
-    digests: dict[str, Any] = {"xxh3_128": xxhash.xxh3_128(), "sha256": hashlib.sha256()}
-    for name, digest in digests.items():
-        seconds[name] = 0.0
-        buffer = memoryview(bytearray(128 << 10))
-        for path in sorted(folder.glob("*.tar")):
-            with path.open("rb", buffering=0) as file:
-                while count := file.readinto(buffer):
-                    began = time.perf_counter()
-                    digest.update(buffer[:count])
-                    seconds[name] += time.perf_counter() - began
-    return seconds
-
-
-def cpu_name() -> str:
-    """What the system calls the processor."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-if __name__ == "__main__":
-    import sys
-
-    main(sys.argv[1:])

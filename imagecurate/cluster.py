@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["get_client"]
-
-_log = logging.getLogger(__name__)
 
 #: Threads of a worker.  A process more costs a copy of each model; decoding and models leave the interpreter's lock, so
 #: threads do as well as processes until there are many.
@@ -155,7 +152,7 @@ class _Uninterrupted(WorkerPlugin):  # type: ignore[misc]  # which has no types
 def _connected(where: str, options: Mapping[str, Any]) -> Client:
     try:
         client = Client(**{"timeout": _TIMEOUT_S} | dict(options))
-    except (OSError, ValueError) as error:  # ValueError: a scheduler file that is half written, or none at all
+    except (OSError, ValueError, TypeError, AssertionError) as error:  # the latter of a file that is no scheduler's
         raise ClusterError.because(
             f"no Dask scheduler answers {where}: {error}",
             "start one by `dask scheduler`, and see that this machine can reach its port",
@@ -169,7 +166,7 @@ def _connected(where: str, options: Mapping[str, Any]) -> Client:
 
 
 def _check_workers(client: Client) -> None:
-    """Raise unless every worker that is there has this imagecurate; tell of those that have a GPU if we have none."""
+    """Raise unless every worker that is there has this imagecurate."""
 
     def installed() -> str | None:  # within a function, it is sent as it is: the worker need not have this module
         try:
@@ -185,21 +182,4 @@ def _check_workers(client: Client) -> None:
         raise ClusterError.because(
             f"{len(wrong)} workers have another imagecurate than this process ({__version__}): {worker} has {has}",
             "install the same version wherever a worker runs",
-        )
-
-    def has_gpu() -> bool:
-        import torch
-
-        return bool(torch.cuda.is_available())
-
-    here, there = has_gpu(), client.run(has_gpu)
-    others = sum(each != here for each in there.values())
-    if others:
-        _log.warning(
-            "this process has %s GPU, unlike %d of %d workers; embeddings are named after the precision and the pixels "
-            "that this process would use: give embedders precision= and jpeg_decoder='cpu', which mean the same here "
-            "and there",
-            "a" if here else "no",
-            others,
-            len(there),
         )

@@ -70,16 +70,21 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def decodes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes of the files given to the decoder so far: its length is the number of decodes."""
-    from imagecurate.images import Decoder
+    from imagecurate.images import Decoder, reduced
 
     seen: list[int] = []
-    decode = Decoder.decode
+    decode, decode_plain = Decoder.decode, reduced.decode_plain
 
-    def counted(self: Decoder, data: bytes) -> object:
+    def counted(self: Decoder, data: bytes, *header: Any) -> object:
         seen.append(len(data))
-        return decode(self, data)
+        return decode(self, data, *header)
+
+    def counted_too(data: bytes, *given: Any) -> object:
+        seen.append(len(data))
+        return decode_plain(data, *given)
 
     monkeypatch.setattr(Decoder, "decode", counted)
+    monkeypatch.setattr(reduced, "decode_plain", counted_too)
     return seen
 
 

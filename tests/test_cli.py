@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -138,8 +140,12 @@ def test_ctrl_c_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_run_that_fails_is_no_mistake(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What fails once the work has begun ends with 3; an error that nobody foresaw shows its traceback, too."""
-    errors: list[Exception] = [OutputError("the disk is full"), ZeroDivisionError("division by zero")]
+    """What fails once the work has begun ends with 3; an error that nobody foresaw shows its traceback, too.
+
+    Not so one of the file system: it names the file.
+    """
+    denied = PermissionError(errno.EACCES, "Permission denied", "x/y")
+    errors: list[Exception] = [OutputError("the disk is full"), denied, ZeroDivisionError("division by zero")]
 
     def failing(self: ImageTextPairDataset, *given: object, **options: object) -> None:
         raise errors[0]
@@ -147,6 +153,10 @@ def test_a_run_that_fails_is_no_mistake(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(ImageTextPairDataset, "to_webdataset", failing)
     done = run("run", "curate.yaml")
     assert (done.exit_code, done.stderr) == (3, "imagecurate: the disk is full\n")
+    errors.pop(0)
+    done = run("run", "curate.yaml")
+    assert done.stderr == "imagecurate: 'x/y': Permission denied\n\nHint: --debug shows where this happened\n"
+    assert done.exit_code == 3
     errors.pop(0)
     done = run("run", "curate.yaml")
     assert done.exit_code == 3
@@ -171,8 +181,10 @@ def test_strict_stops_at_the_first_failure(folder: Path) -> None:
 
 
 def test_one_rank_does_it_all(folder: Path) -> None:
-    """The bytes are those of a run without ranks."""
-    assert run("run", "curate.yaml", "--rank", "0", "--world", "1", "--quiet").exit_code == 0
+    """It says what it did; the bytes are those of a run without ranks."""
+    done = run("run", "curate.yaml", "--rank", "0", "--world", "1")
+    assert done.exit_code == 0, done.stderr
+    assert "rank 0 of 1: decoded 4 images; computed PixelFacts 4, ThumbnailEmbedder 3" in done.stdout
     assert run("run", "curate.yaml", "--set", "output=other", "--set", "workdir=null", "-q").exit_code == 0
     assert (folder / "out/00000.tar").read_bytes() == (folder / "other/00000.tar").read_bytes()
 
@@ -193,6 +205,10 @@ def test_one_rank_does_it_all(folder: Path) -> None:
         (("--set", "outptu=x"), "curate.yaml:1 with --set outptu=x: unknown key 'outptu'; did you mean 'output'?"),
         (("--set", "stages.1.exp=x"), "curate.yaml:6 with --set stages.1.exp=x: Filter has no parameter 'exp'"),
         (("--set", "output"), "--set expects key=value, but got 'output'"),
+        (("--set", "output=[a"), "--set output=[a: the value is no YAML: while parsing a flow sequence, expected"),
+        (("--set", "output=data"), "curate.yaml:2 with --set output=data: cannot export to 'data': the input lies"),
+        (("--set", "output=data", "--dry-run"), "curate.yaml:2 with --set output=data: cannot export to 'data'"),
+        (("--cluster", "curate.yaml"), "no Dask scheduler answers by the file 'curate.yaml'"),
         (("--json",), "--json is for --dry-run"),
     ],
 )
@@ -206,6 +222,36 @@ def test_a_mistake_of_run_is_one_sentence(
     assert done.exit_code == 2
     assert done.stderr.startswith(f"imagecurate: {message}")
     assert not (folder / "out").exists()
+
+
+def test_what_slurm_says_must_be_numbers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been set by hand."""
+    monkeypatch.setenv("SLURM_PROCID", "first")
+    done = run("run", "curate.yaml", "--ranks", "slurm")
+    assert done.exit_code == 2
+    assert "--ranks slurm expects a whole number in SLURM_PROCID, but found 'first'" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_while_a_run_starts(folder: Path, number: int) -> None:
+    """Slurm may send one before all is imported: the run ends with the code that has it queued again."""
+    program = (
+        "import os, threading, time\n"
+        "import imagecurate.plan.stopping as stopping\n"
+        "from imagecurate.cli import main\n"
+        "before = stopping.stopping\n"
+        "def early(*given):\n"
+        "    context = before(*given)\n"
+        f"    threading.Timer(0.05, os.kill, (os.getpid(), {int(number)})).start()\n"
+        "    return context\n"
+        "stopping.stopping = early\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run", "curate.yaml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 75, done.stderr
+    assert f"stopped by {signal.Signals(number).name}" in done.stderr
 
 
 def test_until_a_step(folder: Path) -> None:
@@ -409,3 +455,12 @@ def test_a_run_of_what_may_not_be_listed(folder: Path, monkeypatch: pytest.Monke
     done = run("run", "curate.yaml")
     assert done.exit_code == 2
     assert re.match(r"imagecurate: curate.yaml:1: data cannot be opened: .*Permission denied", done.stderr)
+
+
+@pytest.mark.parametrize("command", ["report", "demo"])
+def test_a_file_where_a_folder_is_expected(folder: Path, command: str) -> None:
+    """A mistake, told in a sentence that names the file."""
+    (folder / "file").write_text("no folder")
+    result = run(command, "file")
+    assert result.exit_code == 2
+    assert re.search(r"'file(/\w+(\.json)?)?': (Not a directory|File exists)", result.stderr)

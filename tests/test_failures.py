@@ -112,7 +112,7 @@ def test_a_later_decode_that_fails_is_a_failure(folder: Path, monkeypatch: pytes
     from imagecurate.images import Decoded, Decoder, ImageInfo
 
     opened(folder).filter("image_width > 3").compute()
-    monkeypatch.setattr(Decoder, "decode", lambda self, data: Decoded(None, ImageInfo(error="decoder crashed")))
+    monkeypatch.setattr(Decoder, "decode", lambda *given: Decoded(None, ImageInfo(error="decoder crashed")))
     found = statuses(opened(folder).filter("image_width > 3").pipe(Corner()))
     assert set(found.values()) == {("failed", "decoder crashed")}
 
@@ -175,7 +175,7 @@ def test_more_time_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch)
     decode = Decoder.decode
     asked: list[float] = []
 
-    def slow(self: Decoder, data: bytes) -> Decoded:
+    def slow(self: Decoder, data: bytes, *header: object) -> Decoded:
         asked.append(self.policy.timeout_s)
         if self.policy.timeout_s < 5 and len(asked) % 8 == 3:
             return Decoded(None, ImageInfo(error=f"decoding took longer than {self.policy.timeout_s:g} s"))

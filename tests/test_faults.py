@@ -21,7 +21,6 @@ from typing import NamedTuple
 import fault_program
 import pytest
 from distributed import Client
-from distributed.core import Status
 from making import write_folder
 
 from imagecurate.cluster import get_client
@@ -119,10 +118,10 @@ def test_killed_workers_and_clients(undisturbed: Undisturbed, tmp_path: Path, mo
 
 
 def worker_of(client: Client, number: int) -> int:
-    """Process of a worker that has started; one that is killed while it starts Dask's nanny gives up."""
+    """Process of a worker that the scheduler knows; one that is killed while it starts Dask's nanny gives up."""
     while True:
-        nannies = client.cluster.workers.values()
-        pids = [nanny.pid for nanny in nannies if nanny.process is not None and nanny.process.status == Status.running]
+        nannies, known = client.cluster.workers.values(), client.cluster.scheduler.workers
+        pids = [nanny.pid for nanny in nannies if nanny.process is not None and nanny.worker_address in known]
         if pids:
             return int(pids[number % len(pids)])
         time.sleep(0.05)

@@ -95,18 +95,6 @@ def test_gpus_that_may_be_used(visible: str | None, count: int, monkeypatch: pyt
     assert count_gpus() == count
 
 
-def test_workers_with_gpus_where_the_client_has_none(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What is stored is named by the client, and made by them."""
-    answers = iter([False, True])  # the client's, the worker's
-    with LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0", host="tcp://127.0.0.1") as cluster:
-        monkeypatch.setattr("torch.cuda.is_available", lambda: next(answers))
-        with get_client(cluster.scheduler_address):
-            pass
-    assert "this process has no GPU, unlike 1 of 1 workers" in caplog.text
-
-
 def test_a_worker_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """What dask-cuda is asked for: an allocator that shares, spilling, and the caller's options over ours."""
     asked: list[dict[str, object]] = []

@@ -107,6 +107,8 @@ def test_options_reach_the_file() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--output", ""), "--output expects a path or URL, but got nothing"),
+        (("--input", " "), "--input expects a path or URL, but got nothing"),
         (("--recipe", "ful"), "there is no recipe 'ful'\n\nHint: did you mean 'full'?"),
         (("--no-nsfw", "--nsfw-threshold", "0.1"), "--no-nsfw and --nsfw-threshold 0.1 contradict each other"),
         (

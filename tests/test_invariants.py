@@ -170,7 +170,7 @@ def test_killed_anywhere_and_run_again(tmp_path: Path) -> None:
         from imagecurate.images import Decoder
         work, out, pause = sys.argv[1:]
         decode = Decoder.decode
-        Decoder.decode = lambda self, data: time.sleep(float(pause)) or decode(self, data)
+        Decoder.decode = lambda *given: time.sleep(float(pause)) or decode(*given)
         from imagecurate.plan import shard_pass
         from imagecurate.store import files, values
         shard_pass.PART_ROWS = values.PART_ROWS = files.PART_ROWS = 5

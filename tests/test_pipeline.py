@@ -16,6 +16,7 @@ from imagecurate.errors import (
     ExpressionError,
     ImageCurateError,
     MissingDependencyError,
+    OutputError,
     ParameterError,
     ShardError,
     StageError,
@@ -23,6 +24,9 @@ from imagecurate.errors import (
 from imagecurate.pipeline import Filter, installed_stages
 
 HEAD = "input: data\noutput: out\nworkdir: work\n"
+
+#: Ten lines that mean ten thousand million values.
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 11))
 
 
 @pytest.fixture
@@ -55,6 +59,15 @@ def loaded(text: str | bytes) -> Pipeline:
         ("input: data\noutput: 2024-13-45", "2: not well-formed YAML: month must be in 1..12"),
         (HEAD + "output: other", "4: not well-formed YAML: the key 'output' stands in line 2 already"),
         (HEAD + "stages:\n  - Filter:\n      expr: a\n      expr: b", "7: not well-formed YAML: the key 'expr' stands"),
+        ("input: data\noutput: \"o\\0t\"", "2: not well-formed YAML: a text holds the character NUL"),
+        ("output: out\ninput: !!python/name:os.system ''", "2: not well-formed YAML: could not determine a const"),
+        ("output: out\n\tinput: data", "2: not well-formed YAML: while scanning for the next token, found character"),
+        ("input: data\noutput: out\n---\ninput: data", "3: not well-formed YAML: expected a single document"),
+        ("output: out\ninput: &a [*a]", "2: not well-formed YAML: an alias stands within what it names"),
+        ("output: out\ninput: " + "[" * 3000 + "]" * 3000, "1: not well-formed YAML: lists and mappings are nested"),
+        (BOMB, "6: not well-formed YAML: with its aliases written out this has more than 100,000 values"),
+        (BOMB.replace("[", "{<<: [").replace("]", "]}"), "6: not well-formed YAML: with its aliases written out this"),
+        (HEAD + "export: {shard_digits: 400}", "4: export.shard_digits should be less than or equal to 18, but is 400"),
         ("input: data\nouput: out", "2: unknown key 'ouput'; did you mean 'output'?"),
         (HEAD + "1: 2", "4: unknown key '1'\n\nHint: known are input, output, "),
         ("output: out", "1: the key 'input' is missing"),
@@ -103,6 +116,26 @@ def test_a_file_that_is_none(empty: Path) -> None:
         Pipeline.from_yaml("curate.yaml")
     with pytest.raises(ParameterError, match="cannot be read: Is a directory"):
         Pipeline.from_yaml(empty)
+
+
+@pytest.mark.parametrize("text", [HEAD.replace("\n", "\r\n").encode(), b"\xef\xbb\xbf" + HEAD.encode()])
+def test_what_editors_write(empty: Path, text: bytes) -> None:
+    """The line ends of Windows, and its mark of UTF-8, change nothing."""
+    assert loaded(text) == loaded(HEAD)
+
+
+def test_what_the_output_refuses_is_told_with_its_line(folder: Path) -> None:
+    """Before anything is computed, and nothing is left there."""
+    Path("file").write_text("")
+    for output, message in (("data", "the input lies there"), ("file", "Not a directory"), ("file/x", "Not a dir")):
+        with pytest.raises(OutputError, match=rf"^curate\.yaml:2: .*{message}"):
+            loaded(HEAD.replace("out\n", f"{output}\n")).run(progress=False)
+    assert not list(Path("work/store/columns").glob("*"))
+    with pytest.raises(ColumnExistsError, match=r"^curate\.yaml:4: .*caption"):
+        loaded(HEAD + "export: {old_id_col: caption}").run(progress=False)
+    with pytest.raises(OutputError, match=r"^curate\.yaml:3: the working folder .*file.* cannot be made"):
+        loaded(HEAD.replace("work\n", "file\n")).open()
+    assert not Path("out").exists()
 
 
 def test_no_secret_is_shown(empty: Path) -> None:

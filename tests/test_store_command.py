@@ -85,6 +85,33 @@ def test_shards_that_were_changed() -> None:
     assert len(list(Path("work/store/columns").glob("Thumb*/default/*.parquet"))) == before - 1
 
 
+def test_what_ranks_leave() -> None:
+    """Claims and logs go once nothing was written for an hour; the next rank looks for itself."""
+    claims, logs = Path("work/store/claims"), []
+    for arguments in (["--rank", "0", "--world", "2"], ["--rank", "1", "--world", "2"]):
+        assert run("run", "curate.yaml", "--set", "output=out3", "-q", *arguments).exit_code == 0
+        logs.append(sorted(claims.rglob("*.done")))
+    assert logs[0] == logs[1] != []  # the second found everything done
+    assert garbage() == {}
+    for path in claims.rglob("*"):
+        os.utime(path, (time.time() - 7200, time.time() - 7200))
+    found = json.loads(run("store", "gc", "work", "--json", "--delete").stdout)["garbage"]
+    assert {each["why"] for each in found} == {"of processes that have ended"}
+    assert not [path for path in claims.rglob("*") if path.is_file()]
+    assert "rank 1 of 2: decoded 0 images; computed nothing" in run("run", "curate.yaml", *arguments).stdout
+
+
+def test_ranks_hear_of_columns_that_go() -> None:
+    """What says that they are there goes with them: the next rank computes them again."""
+    rank = ["--rank", "0", "--world", "2"]
+    assert run("run", "curate.yaml", "-q", *rank).exit_code == 0
+    found = garbage("--keep", "other.yaml", "--delete")
+    assert found.keys() == {"columns/ThumbnailEmbedder", *(key for key in found if key.startswith("claims/"))}
+    assert set(found.values()) == {"read by no pipeline that is kept", "tells ranks of columns that go"}
+    assert not list(Path("work/store/claims").rglob("*.done"))
+    assert "rank 0 of 2: decoded 8 images; computed ThumbnailEmbedder 8" in run("run", "curate.yaml", *rank).stdout
+
+
 def test_what_is_old() -> None:
     """By the last write to a stage."""
     for path in Path("work/store").rglob("PixelDigest*/**/*"):

@@ -40,6 +40,8 @@ from imagecurate.stages.timm_embedder import TimmImageEmbedder
 SHARE, RATE = 0.95, 2700
 #: Different pictures in a shard.
 DIFFERENT = 256
+#: A folder in memory, and the bytes that it must have free: a shard and the store; a container's may have 64 MB.
+MEMORY, ROOM = Path("/dev/shm"), 4e9
 
 
 class Timed(TimmImageEmbedder):
@@ -79,7 +81,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Write shards, warm up, time the passes."""
     per_shard = options.per_shard or (5_000 if options.quick else 10_000)
     shards = max(1, (options.images or (30_000 if options.quick else 200_000)) // per_shard)
-    parent = options.folder or (Path("/dev/shm") if Path("/dev/shm").is_dir() else None)
+    parent = options.folder or (MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else None)
     with tempfile.TemporaryDirectory(dir=parent, prefix="endtoend-") as scratch, one_thread():
         folder = Path(scratch)
         pictures, source = photographs(options.photos)

@@ -266,12 +266,14 @@ def fit(seed: int) -> dict[str, Any]:
 
 def both(rows: int, d: int, eps: float, seed: int) -> dict[str, Any]:
     """The whole search on the CPU and on the GPU: times, and whether they keep the same."""
+    from imagecurate.backend.machines import Machine
+
     figures: dict[str, Any] = {}
     for kind in KINDS:
         vectors = draw(kind, rows, d, eps, seed)[0].cpu().numpy()
         keepers = []
         for device in ("cuda", "cpu"):
-            with patch("imagecurate.neighbours.planner.best_device", lambda device=device: device):
+            with patch("imagecurate.neighbours.planner.machine_of_run", return_value=Machine(device, bfloat16=True)):
                 search_s, resolve_s, plan, keeper = search(vectors, eps, seed)
             keepers.append(keeper)
             figures[f"{kind} {device}"] = {"search_s": search_s, "resolve_s": resolve_s, "plan": plan}

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from imagecurate.backend.memory import release_caches
+
 __all__ = ["k_means", "one_blas_thread", "principal_axes"]
 
 #: Rows that are assigned at a time.
@@ -51,7 +53,7 @@ def k_means(rows: NDArray[np.float32], n_clusters: int, *, max_iter: int, random
     except ImportError:
         centroids = _lloyd(rows, n_clusters, max_iter, random_state)
     else:
-        torch.cuda.empty_cache()  # what torch holds from earlier work, cuML cannot use
+        release_caches()  # what is kept of earlier work, cuML cannot use
         model = KMeans(
             n_clusters=n_clusters,
             init="random",  # its own way to begin looks at 16 candidates for each centroid

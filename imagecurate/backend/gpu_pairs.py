@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -222,15 +223,19 @@ def _by_blocks(
         some, limits = rows[first : first + most], ends[first : first + most]
         for low in range(0, int(limits.max()), many):
             block = columns[low : low + many]
-            if rows.is_cuda:
-                products = torch.mm(some, block.T, out_dtype=torch.float32)
-            else:
-                products = some.float() @ block.float().T
-            near = products >= bound
+            near = _products(some, block) >= bound
             near &= torch.arange(low, low + len(block), device=rows.device) < limits[:, None]
             row, column = near.nonzero(as_tuple=True)
             if len(row):
                 yield row + first, column + low
+
+
+def _products(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """All products of float16 rows and columns, as float32."""
+    if rows.is_cuda:
+        with suppress(TypeError):  # of a torch that has no out_dtype yet
+            return torch.mm(rows, columns.T, out_dtype=torch.float32)
+    return rows.float() @ columns.float().T
 
 
 def _sorted(row: torch.Tensor, column: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -212,7 +212,8 @@ def _resizing(filter_: Any, threads: int, device_id: int | None) -> Any:
         batch_size=_MOST_FILES, num_threads=threads, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True
     )
     with pipeline:
-        pixels = fn.external_source(name="pixels", device=device, dtype=types.UINT8, ndim=3, layout="HWC", no_copy=True)
+        # Copied on the stream that pictures were decoded on: without a copy DALI would not wait for that.
+        pixels = fn.external_source(name="pixels", device=device, dtype=types.UINT8, ndim=3, layout="HWC")
         size, begin, end = (
             fn.external_source(name=name, dtype=types.FLOAT, ndim=1) for name in ("size", "begin", "end")
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import os
 import sys
 import traceback
 import typing
@@ -123,6 +124,10 @@ def _guard(work: Callable[[], None], debug: bool) -> None:
         _tell(interrupt, Code.INTERRUPTED, debug, "stopped; the same command goes on where it was")
     except (typer.Exit, BrokenPipeError):
         raise
+    except OSError as error:  # of a disk or a permission: a traceback would say less than the name of the file
+        where = "" if error.filename is None else f"{os.fspath(error.filename)!r}: "
+        code = Code.MISTAKE if isinstance(error, NotADirectoryError | IsADirectoryError) else Code.FAILED
+        _tell(error, code, debug, f"{where}{error.strerror or error}\n\nHint: --debug shows where this happened")
     except Exception as error:  # nobody's mistake: of imagecurate, or of a stage of somebody else's
         _tell(error, Code.FAILED, True, f"{type(error).__name__}: {error}")
 

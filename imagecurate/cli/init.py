@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,22 @@ from imagecurate.cli.display import print_lines
 from imagecurate.cli.opening import input_of
 from imagecurate.errors import ParameterError, listed, near_miss
 
+if TYPE_CHECKING:
+    from imagecurate.pipeline.recipes import Recipe
+
 __all__ = ["add_to"]
+
+_Input = Annotated[
+    list[str],
+    typer.Option("--input", "--input-path", "-i", help="Shards: folder, glob, braces or URL; SOURCE=PATH names it."),
+]
+_File = Annotated[Path, typer.Option("--file", "--output-file", "-f", help="The pipeline file to write.")]
+_RecipeName = Annotated[
+    str, typer.Option(help="basic-quality (scores and filters), full (drops duplicates, too), or embedding-only.")
+]
+_Model = Annotated[
+    str | None, typer.Option(help="A model of timm's, or 'thumbnail': no weights.  [default: CLIP ViT-L/14]")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,19 +36,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def init(
-    input_path: Annotated[
-        list[str],
-        typer.Option(
-            "--input", "--input-path", "-i", help="Shards: folder, glob, braces or URL; SOURCE=PATH names it."
-        ),
-    ],
+    input_path: _Input,
     output_path: Annotated[str, typer.Option("--output", "--output-path", "-o", help="Folder or URL to write.")],
-    file: Annotated[Path, typer.Option("--file", "--output-file", "-f", help="The pipeline file to write.")] = Path(
-        "pipeline.yaml"
-    ),
-    recipe: Annotated[
-        str, typer.Option(help="basic-quality (scores and filters), full (drops duplicates, too), or embedding-only.")
-    ] = "basic-quality",
+    file: _File = Path("pipeline.yaml"),
+    recipe: _RecipeName = "basic-quality",
     aesthetic: Annotated[
         bool | None, typer.Option("--aesthetic/--no-aesthetic", help="Filter by aesthetic score.")
     ] = None,
@@ -48,10 +54,7 @@ def init(
     min_similarity: Annotated[
         float | None, typer.Option(help="Least cosine of duplicates.  [default: 0.95 for the default model]")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="A model of timm's, or 'thumbnail': no weights.  [default: CLIP ViT-L/14]"),
-    ] = None,
+    model: _Model = None,
     batch_size: Annotated[int | None, typer.Option(help="Of the model.")] = None,
     samples_per_shard: Annotated[
         int, typer.Option("--samples-per-shard", "--images-per-tar", help="Samples in an output shard.")
@@ -64,13 +67,12 @@ def init(
     A threshold that is given asks for its filter, 0 too: it is a threshold, not "off".
     """
     from imagecurate.dataset.yaml import write_text
-    from imagecurate.pipeline.recipes import CLIP, RECIPES, Recipe
+    from imagecurate.pipeline.recipes import CLIP, Recipe
 
-    if recipe not in RECIPES:
-        guess = near_miss(recipe, RECIPES)
-        hint = f"did you mean {guess!r}?" if guess else f"there are {listed(RECIPES)}"
-        raise ParameterError.because(f"there is no recipe {recipe!r}", hint)
-    by_aesthetic, by_nsfw, drops = RECIPES[recipe]
+    for option, paths in (("--input", input_path), ("--output", [output_path])):
+        if not all(path.strip() for path in paths):
+            raise ParameterError(f"{option} expects a path or URL, but got nothing")
+    by_aesthetic, by_nsfw, drops = _defaults_of(recipe)
     made = Recipe(
         input_of(input_path),
         output_path,
@@ -86,6 +88,24 @@ def init(
     text = made.text()
     if file.exists() and not force:
         raise ParameterError.because(f"there is a file {str(file)!r} already", "--force replaces it; -f names another")
+    _warn_of_thresholds(made)
+    write_text(file, text)
+    print_lines([f"wrote {file}", f"look:  imagecurate run {file} --dry-run", f"run:   imagecurate run {file}"])
+
+
+def _defaults_of(recipe: str) -> tuple[bool, bool, bool]:
+    """What a recipe asks for where nothing else is said: by aesthetic score, by NSFW score, without duplicates."""
+    from imagecurate.pipeline.recipes import RECIPES
+
+    if recipe not in RECIPES:
+        guess = near_miss(recipe, RECIPES)
+        hint = f"did you mean {guess!r}?" if guess else f"there are {listed(RECIPES)}"
+        raise ParameterError.because(f"there is no recipe {recipe!r}", hint)
+    return RECIPES[recipe]
+
+
+def _warn_of_thresholds(made: Recipe) -> None:
+    """Tell of those that keep all or nothing."""
     if made.aesthetic_threshold is not None and made.aesthetic_threshold <= 1:
         warn(
             f"an aesthetic threshold of {made.aesthetic_threshold:g} keeps nearly everything: scores are about 1 "
@@ -94,8 +114,6 @@ def init(
     if made.nsfw_threshold is not None and not 0 < made.nsfw_threshold <= 1:
         keeps = "everything" if made.nsfw_threshold > 1 else "nothing"
         warn(f"an NSFW threshold of {made.nsfw_threshold:g} keeps {keeps}: scores are 0 to 1, those below it are kept")
-    write_text(file, text)
-    print_lines([f"wrote {file}", f"look:  imagecurate run {file} --dry-run", f"run:   imagecurate run {file}"])
 
 
 def _threshold(name: str, asked: bool | None, given: float | None, usual: bool, default: float) -> float | None:

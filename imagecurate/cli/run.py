@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,10 +66,7 @@ def run(
     on where a run was stopped or killed.  SIGTERM, SIGUSR1 and Ctrl-C finish the parts in hand.  Relative paths are
     relative to the working directory.
     """
-    from imagecurate.pipeline import Pipeline
-    from imagecurate.plan.ranks import working_as
     from imagecurate.plan.stopping import stopping
-    from imagecurate.plan.strict import strictly
 
     seconds, share = None if stop_after is None else duration(stop_after), share_of(rank, world, ranks, os.environ)
     if as_json and not dry_run:
@@ -79,25 +76,19 @@ def run(
             "--cluster and ranks are two ways to share the work, of which a run takes one",
             "leave out --cluster: ranks need no scheduler",
         )
-    loaded = Pipeline.from_yaml(pipeline, settings=settings or ())
     if dry_run:
-        _dry_run(loaded, until, as_json)
+        _dry_run(pipeline, settings or (), until, as_json)
         return
-    with ExitStack() as stack:
-        if quiet:
-            stack.enter_context(silent())
-        else:
-            stack.enter_context(differences_unlogged())
-        stack.enter_context(stopping(seconds))
-        stack.enter_context(strictly(strict))
-        if share is not None:
-            stack.enter_context(working_as(*share))
-        rehearsal = loaded.rehearse(until)
-        if cluster is not None:
-            from imagecurate.cluster import get_client
+    with stopping(seconds), silent() if quiet else differences_unlogged():  # in front of imports that take seconds
+        from imagecurate.pipeline import Pipeline
+        from imagecurate.plan.ranks import working_as
+        from imagecurate.plan.strict import strictly
 
-            stack.enter_context(get_client(cluster))
-        run_pipeline(loaded, rehearsal, until=until, quiet=quiet)
+        loaded = Pipeline.from_yaml(pipeline, settings=settings or ())
+        with strictly(strict), nullcontext() if share is None else working_as(*share):
+            rehearsal = loaded.rehearse(until)
+            with _connected(cluster):
+                run_pipeline(loaded, rehearsal, until=until, quiet=quiet)
 
 
 def run_pipeline(pipeline: Pipeline, rehearsal: Rehearsal, *, until: str | None = None, quiet: bool = False) -> None:
@@ -106,14 +97,17 @@ def run_pipeline(pipeline: Pipeline, rehearsal: Rehearsal, *, until: str | None 
     from imagecurate.plan.ranks import working_rank
     from imagecurate.remote import read_whole
 
+    pipeline.check_output(rehearsal, until)
     for number, sentence in cautions(rehearsal):
         warn(f"{pipeline.place_of(number)}{sentence}")
     with running():
         dataset, summary = pipeline.run(progress=False if quiet else None, until=until, rehearsal=rehearsal)
-    computed = {stage: rows for stage, rows in dataset.all_runs.computed.items() if rows}
+    # Of a rank the passes that are shared out count, too: the one that follows finds in the store what they did.
+    rank = working_rank()
+    done, by_rank = (rank.stats, f"rank {rank.rank} of {rank.world}: ") if rank else (dataset.all_runs, "")
+    computed = {stage: rows for stage, rows in done.computed.items() if rows}
     told = ", ".join(f"{stage} {rows:,}" for stage, rows in computed.items()) or "nothing"
-    # What a rank computed is not counted apart: the last pass, which counts, finds everything in the store.
-    lines = [] if working_rank() else [f"decoded {dataset.all_runs.decoded:,} images; computed {told}"]
+    lines = [f"{by_rank}decoded {done.decoded:,} images; computed {told}"]
     if summary is None or pipeline.output is None:
         if not quiet:
             print_lines([*lines, f"computed up to {until!r}; no output is written"])
@@ -121,7 +115,7 @@ def run_pipeline(pipeline: Pipeline, rehearsal: Rehearsal, *, until: str | None 
     record = json.loads(read_whole(f"{pipeline.output.rstrip('/')}/run.json", pipeline.storage_options))
     if logs_json():
         told_too = {"samples": record["samples"], "kept": record["kept"], "failed": record["failed_by_reason"]}
-        decoded = {"decoded": dataset.all_runs.decoded, "computed": computed}
+        decoded = {"decoded": done.decoded, "computed": computed}
         log_record("info", "done", output=pipeline.output, **told_too, counts=record["counts"], **decoded)
     if quiet:
         return
@@ -169,24 +163,44 @@ def share_of(
             raise ParameterError.because(
                 "--ranks slurm finds neither SLURM_PROCID nor SLURM_ARRAY_TASK_ID", "start it by srun or in a job array"
             )
-        tasks, jobs = int(environment.get("SLURM_NTASKS", 1)), int(environment.get("SLURM_ARRAY_TASK_COUNT", 1))
-        first = int(environment.get("SLURM_ARRAY_TASK_MIN", 0))
-        job = (int(environment.get("SLURM_ARRAY_TASK_ID", first)) - first) // int(
-            environment.get("SLURM_ARRAY_TASK_STEP", 1)
-        )
-        return job * tasks + int(environment.get("SLURM_PROCID", 0)), jobs * tasks
+        tasks, jobs = (_number(environment, f"SLURM_{name}", 1) for name in ("NTASKS", "ARRAY_TASK_COUNT"))
+        first = _number(environment, "SLURM_ARRAY_TASK_MIN", 0)
+        step = _number(environment, "SLURM_ARRAY_TASK_STEP", 1)
+        job = (_number(environment, "SLURM_ARRAY_TASK_ID", first) - first) // max(step, 1)
+        return job * tasks + _number(environment, "SLURM_PROCID", 0), jobs * tasks
     if (rank is None) != (world is None):
         raise ParameterError.because("--rank and --world belong together", "--rank $SLURM_PROCID --world $SLURM_NTASKS")
     return None if rank is None or world is None else (rank, world)
 
 
-def _dry_run(pipeline: Pipeline, until: str | None, as_json: bool) -> None:
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, str(default))
+    if not text.isdecimal():
+        raise ParameterError.because(
+            f"--ranks slurm expects a whole number in {name}, but found {text!r}", "or give --rank and --world"
+        )
+    return int(text)
+
+
+def _connected(cluster: str | None) -> AbstractContextManager[object]:
+    if cluster is None:
+        return nullcontext()
+    from imagecurate.cluster import get_client
+
+    client: AbstractContextManager[object] = get_client(cluster)
+    return client
+
+
+def _dry_run(file: Path, settings: Sequence[str], until: str | None, as_json: bool) -> None:
     """Say what a run would do."""
     from imagecurate.cli.plan_text import plan_lines
+    from imagecurate.pipeline import Pipeline
     from imagecurate.pipeline.resolved import resolve
 
+    pipeline = Pipeline.from_yaml(file, settings=settings)
     with silent(), differences_unlogged():
         rehearsal = pipeline.rehearse(until)
+        pipeline.check_output(rehearsal, until)
         resolved = resolve(pipeline, rehearsal, pipeline.steps(until))
     if as_json:
         print_json(resolved.to_dict())

@@ -73,6 +73,7 @@ def _lines(found: Status) -> Iterator[str]:
     for stage in found.stages:
         parts = f", {stage.parts:,} parts of shards in work" if stage.parts else ""
         yield f"  {stage.name}: {stage.shards:,} shards{parts}, {stage.rows:,} rows, {stage.failed:,} failed"
+    waits = ", in work" if found.state == "running" else ", not finished"
     for number, each in enumerate(found.slowest):
         title = "slowest" if number == 0 else ""
-        yield f"{title:<9} {each.shard}: {as_duration(each.seconds)}{'' if each.done else ', in work'}"
+        yield f"{title:<9} {each.shard}: {as_duration(each.seconds)}{'' if each.done else waits}"

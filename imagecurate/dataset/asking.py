@@ -9,26 +9,30 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from imagecurate.columns import CAPTION, KEY, SAMPLE_ID, SHARD, SOURCE
+from imagecurate.columns import CAPTION, DUPLICATE_OF, KEY, SAMPLE_ID, SHARD, SOURCE
 from imagecurate.dataset.steps import Steps
-from imagecurate.errors import ColumnNotFoundError, ExpressionError, ParameterError, near_miss
+from imagecurate.errors import ColumnNotFoundError, ExpressionError, ParameterError, listed, near_miss
+from imagecurate.explore.blur import Blur, blur_of
+from imagecurate.explore.kinds import is_number, is_vectors
+from imagecurate.explore.levels import GROUP_OF
+from imagecurate.explore.look import ALL, Look
 from imagecurate.explore.rows import Rows
-from imagecurate.explore.tiles import Blur
 from imagecurate.expressions import Expression
 from imagecurate.frame import ShardList, settle_mask
 from imagecurate.plan.execute import connected_client, in_order
 from imagecurate.plan.facts import PixelFacts
 from imagecurate.plan.plan import Plan
-from imagecurate.plan.steps import MaskStep, StageStep, WithColumnStep
+from imagecurate.plan.steps import Filtering, MaskStep, StageStep, WithColumnStep
 from imagecurate.progress import Progress
-from imagecurate.stages.laion import NsfwClassifier
+from imagecurate.stages.image_digest import ImageDigest, PixelDigest
+from imagecurate.stages.perceptual_hash import PerceptualHash
 
-__all__ = ["Asking", "check_count", "check_keep", "share_of"]
+__all__ = ["Asking"]
 
-#: NSFW scores that come with the data: ours, and that of LAION-5B.
-_NSFW_NAMES = ("nsfw_score", "punsafe")
 #: Columns that a tile shows by itself.
 _MOST_COLUMNS = 6
+#: Stages whose columns it does not show unless asked: facts of the file, digests and hashes.
+_DULL = (PixelFacts, ImageDigest, PixelDigest, PerceptualHash)
 
 
 class Asking(Steps):
@@ -68,10 +72,9 @@ class Asking(Steps):
 
     def _column(self, asked: str) -> tuple[Self, str]:
         """A dataset that has a column, and its name: an expression becomes one."""
+        _check_name(asked)
         if asked in self._plan.schema:
             return self, asked
-        if not isinstance(asked, str):
-            raise ParameterError(f"a column is named by a text, not by {asked!r}")
         try:
             Expression.parse(asked)
         except ExpressionError:
@@ -85,22 +88,23 @@ class Asking(Steps):
         """The same of numbers, and the column as an expression over the dataset that it was asked of."""
         dataset, column = self._column(asked)
         kind = dataset._plan.schema[column]
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-        if not (is_number or pa.types.is_boolean(kind)):
+        if not (is_number(kind) or dataset._is_truth(column)):
             raise ParameterError.because(
                 f"{column!r} holds {kind}, but a threshold needs numbers",
                 "ds.show(by=…) groups pictures by a column of any kind",
             )
         return dataset, column, _quoted(column) if dataset is self else f"({asked})"
 
+    def _is_truth(self, column: str) -> bool:
+        return bool(pa.types.is_boolean(self._plan.schema[column]))
+
     def _vectors(self, column: str | None) -> str:
         """The column of embeddings."""
         schema = self._plan.schema
-        vectors = [
-            name for name, kind in schema.items() if pa.types.is_list(kind) and pa.types.is_floating(kind.value_type)
-        ]
-        if column is None:
+        vectors = [name for name, kind in schema.items() if is_vectors(kind)]
+        if column is not None:
+            _check_name(column)
+        else:
             column = vectors[0] if len(vectors) == 1 else "image_embedding"
         if column not in schema:
             hint = "run an embedder such as TimmImageEmbedder(...) or ThumbnailEmbedder() first"
@@ -110,19 +114,16 @@ class Asking(Steps):
         return column
 
     def _blur(self, above: float | None, unscored: bool) -> Blur:
-        if above is not None and (isinstance(above, bool) or not isinstance(above, int | float)):
-            raise ParameterError(f"blur is an NSFW score above which pictures are blurred, or None, but got {above!r}")
-        steps = self._plan.steps
-        stages = [step.stage for step in steps if isinstance(step, StageStep)]
-        made = [stage.pred_column for stage in stages if isinstance(stage, NsfwClassifier)]
-        there = [name for name in _NSFW_NAMES if name in self._plan.schema]
-        return Blur(next(iter([*made, *there]), None), above, unscored)
+        return blur_of(self._plan, above, unscored)
 
     def _shown(self, first: Sequence[str], asked: Sequence[str] | None) -> list[str]:
-        """Columns of a tile: those that were asked for, or what steps made of numbers, truth values and text."""
+        """Columns of a tile: those that were asked for, or what steps made for people to read."""
         if asked is not None:
+            if not isinstance(asked, str | Sequence):
+                raise ParameterError(f"columns is a list of names, but got {asked!r}")
             asked = [asked] if isinstance(asked, str) else list(asked)
             for name in asked:
+                _check_name(name)
                 if name not in self._plan.schema:
                     raise ColumnNotFoundError.among(name, self._plan.schema)
             return list(dict.fromkeys([*first, *asked]))
@@ -130,20 +131,25 @@ class Asking(Steps):
         return list(dict.fromkeys([KEY, *([SOURCE] if several else []), *first, *self._made()[:_MOST_COLUMNS]]))
 
     def _made(self) -> list[str]:
-        """Scalar columns that steps made."""
-        facts = [
-            step for step in self._plan.steps if isinstance(step, StageStep) and isinstance(step.stage, PixelFacts)
+        """Scalar columns that steps made, but for what the decoder says and what is for machines."""
+        steps = [
+            step
+            for step in self._plan.steps
+            if isinstance(step, WithColumnStep) or (isinstance(step, StageStep) and not isinstance(step.stage, _DULL))
         ]
-        dull = {name for step in facts for name in step.adds({})}
-        steps = [step for step in self._plan.steps if isinstance(step, StageStep | WithColumnStep)]
         made = [(name, self._plan.schema[name]) for step in steps for name in step.adds(self._plan.schema)]
         return [
-            name
-            for name, kind in made
-            if name not in dull
-            and not pa.types.is_nested(kind)
-            and not name.endswith(("_duplicate_of", "_duplicate_group"))
+            name for name, kind in made if not pa.types.is_nested(kind) and not name.endswith((DUPLICATE_OF, GROUP_OF))
         ]
+
+    def _empty(self, look: Look = ALL) -> str:
+        """What to say where there is nothing to show."""
+        if look.share < 1:
+            return "No sample of those that were drawn can be shown; a larger sample=… draws more."
+        filters = [step.title[1] for step in self._plan.steps if isinstance(step, Filtering)]
+        if not filters:
+            return "There is no sample to show."
+        return f"No sample passes: {listed(filters)}. ds.counts() says how many each of them dropped."
 
     def _read_with(self, shown: Sequence[str], blur: Blur) -> list[str]:
         """All columns that are read for showing some."""
@@ -156,26 +162,6 @@ def _quoted(column: str) -> str:
     return str(Expression.parse(f"`{column.replace('`', '``')}`"))
 
 
-def share_of(sample: float | None) -> float | None:
-    """Check a share of the rows; None stays None."""
-    if sample is None:
-        return None
-    if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 < sample <= 1:
-        raise ParameterError.because(
-            f"sample is a share of the rows, above 0 and at most 1, but got {sample!r}", "sample=0.01 looks at 1 %"
-        )
-    return float(sample)
-
-
-def check_keep(keep: Any) -> None:
-    """Check a share of the samples to keep."""
-    if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep <= 1:
-        raise ParameterError.because(
-            f"keep is a share of the samples, above 0 and at most 1, but got {keep!r}", "keep=0.3 keeps 30 %"
-        )
-
-
-def check_count(count: Any, name: str) -> None:
-    """Check the number of something to show."""
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ParameterError(f"{name} is a whole number of at least 1, but got {count!r}")
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str):
+        raise ParameterError(f"a column is named by a text, not by {name!r}")

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Sequence
 from typing import Self
 
-import numpy as np
-
-from imagecurate.dataset.asking import Asking, check_count, check_keep, share_of
+from imagecurate.dataset.asking import Asking
 from imagecurate.errors import ParameterError
+from imagecurate.explore.arguments import check_count, check_keep, check_seed, share_of, threshold_of
 from imagecurate.explore.basis import collect
 from imagecurate.explore.best import Around, Slots, groups_of
+from imagecurate.explore.chart import evenly
 from imagecurate.explore.embedding_map import EmbeddingMap, drawn_rows
 from imagecurate.explore.gallery import Group
 from imagecurate.explore.histogram import SLOTS, Histogram, edges_of
@@ -24,6 +24,8 @@ _log = logging.getLogger("imagecurate.dataset")
 
 #: A kept share that is off by more than this is told.
 _TOLD = 0.001
+#: More bars than a screen has dots.
+_MOST_BINS = 1_000
 
 
 class Choosing(Asking):
@@ -49,7 +51,7 @@ class Choosing(Asking):
         threshold : float, optional
             Drawn as a line; what has at least this value is counted.
         bins : int, default=40
-            Whole numbers that are few get one each.
+            At most 1,000; whole numbers that are few get one each.
         sample : float, optional
             Share of the rows to look at, above 0, at most 1.  By default what is known without decoding a picture,
             where that is a thousand rows or all, and else 1 %, or a thousand rows.  What is computed for it stays in
@@ -69,14 +71,16 @@ class Choosing(Asking):
         ColumnNotFoundError, ParameterError
             There is no such column, or it holds no numbers.
         """
-        check_count(bins, "bins")
+        check_count(bins, "bins", most=_MOST_BINS)
+        check_seed(seed)
+        threshold = threshold_of(threshold)
         dataset, column, _ = self._quantity(column)
         rows = dataset._rows()
         basis = collect(rows, column, share_of(sample), seed)
         edges = edges_of(basis.total, bins)
         picked, slots, blurred = None, (), dataset._blur(blur, blur_unscored)
         if len(edges):
-            bounds = tuple(np.linspace(edges[0], edges[-1], SLOTS + 1).tolist())
+            bounds = tuple(evenly(edges[0], edges[-1], SLOTS + 1).tolist())
             choose = Slots(1, group=column, order="ascending", edges=bounds)
             chosen = choose.merge(rows.map("choosing pictures", choose, (column,), basis.look))
             picked = rows.pick(chosen, dataset._read_with([column], blurred))
@@ -129,18 +133,22 @@ class Choosing(Asking):
             There is no such column, or it holds no numbers; or an argument is out of range.
         """
         check_count(n, "n")
+        check_seed(seed)
         check_keep(keep)
+        threshold = threshold_of(threshold)
         dataset, column, written = self._quantity(column)
         rows = dataset._rows()
         basis = collect(rows, column, share_of(sample), seed)
-        line = basis.total.threshold(keep, highest=highest) if threshold is None else float(threshold)
+        line = basis.total.threshold(float(keep), highest=highest) if threshold is None else threshold
         choose = Around(n, column, order="ascending", threshold=line, highest=highest)
         chosen = choose.merge(rows.map("choosing pictures", choose, (column,), basis.look))
         shown, blurred = dataset._shown([column], columns), dataset._blur(blur, blur_unscored)
         picked = rows.pick(chosen, dataset._read_with(shown, blurred))
         names = {True: "Just kept", False: "Just dropped"}
         sides = {bool(kept): Group(names[bool(kept)], places) for kept, (places, _) in groups_of(chosen).items()}
-        return Thresholds(column, line, basis, written, highest, picked, sides, shown, blurred)
+        return Thresholds(
+            column, line, basis, written, dataset._is_truth(column), highest, picked, sides, shown, blurred
+        )
 
     def filter_fraction(
         self,
@@ -178,6 +186,7 @@ class Choosing(Asking):
             There is no such column, it holds no numbers, or no sample has a value; or an argument is out of range.
         """
         check_keep(keep)
+        check_seed(seed)
         dataset, column, written = self._quantity(column)
         basis = collect(dataset._rows(), column, 1.0 if sample is None else share_of(sample), seed)
         total = basis.total
@@ -188,7 +197,7 @@ class Choosing(Asking):
             )
         line = total.threshold(keep, highest=highest)
         kept, tied = total.reaching(line, highest=highest), int(total.counts[total.values == line].sum())
-        text = condition(written, line, highest=highest)
+        text = condition(written, line, highest=highest, is_truth=dataset._is_truth(column))
         if abs(kept - keep * total.rows) > max(1, _TOLD * total.rows) or total.nulls or not basis.complete:
             about = "" if basis.complete else "about "
             _log.warning(
@@ -239,6 +248,8 @@ class Choosing(Asking):
             There is no such column, or none of vectors.
         """
         check_count(n, "n")
+        check_count(pictures, "pictures", least=0)
+        check_seed(seed)
         embeddings = self._vectors(column)
         dataset, color = (self, None) if color is None else self._column(color)
         rows = dataset._rows()

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from imagecurate.dataset.dataset import ImageTextPairDataset
-from imagecurate.dataset.reporting import ReportSummary, blur_of, place_for, save, shown_path, title_of
+from imagecurate.dataset.reporting import ReportSummary, shown_path, title_of, write
 from imagecurate.errors import OutputError, ShardError
+from imagecurate.explore.blur import blur_of
 from imagecurate.explore.report.build import material_of
 from imagecurate.explore.report.cards import Card, Wanted, cards_of, refs_of_ids
 from imagecurate.explore.report.collect import Answers
@@ -17,6 +18,7 @@ from imagecurate.explore.report.fates import Fate
 from imagecurate.explore.report.ledger import examples_in
 from imagecurate.explore.report.material import Material, Timed
 from imagecurate.explore.report.questions import Questions
+from imagecurate.explore.saving import place_for
 from imagecurate.explore.thumbnails import Thumbnail
 from imagecurate.export.folder_at import folder_at
 from imagecurate.export.records import read_json
@@ -67,7 +69,7 @@ def report_export(
         Nothing is found at ``input``.
     """
     folder = os.fspath(output).rstrip("/")
-    place = place_for(f"{folder}/report.html" if path is None else path)
+    place = place_for(f"{folder}/report.html" if path is None else path, storage_options)
     kept_there = folder_at(folder, storage_options)
     record = read_json(kept_there, "run.json")
     try:
@@ -82,7 +84,7 @@ def report_export(
     rows = examples_in(ledger, storage_options)
     elsewhere, notes = _cards(rows, input, storage_options)
     timings = _timings(read_json(kept_there, "timings.json") or {})
-    about: dict[str, Any] = {"title": title or title_of(folder), "place": shown_path(folder)}
+    about: dict[str, Any] = {"title": str(title or title_of(folder)), "place": shown_path(folder)}
     if not record["kept"]:
         nothing = Material(
             **about,
@@ -95,7 +97,7 @@ def report_export(
             timings=timings,
             notes=notes,
         )
-        return save(nothing, place)
+        return write(nothing, place)
     dataset = ImageTextPairDataset.from_webdataset(folder, workdir=None, storage_options=storage_options)
     covered = blur_of(dataset._plan, blur, blur_unscored)
     material = material_of(
@@ -109,7 +111,7 @@ def report_export(
         timings=timings,
         notes=notes,
     )
-    return save(material, place)
+    return write(material, place)
 
 
 def _cards(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any, Literal, Self
 
 from imagecurate.dataset.core import expanded
@@ -64,7 +63,8 @@ class Output(Steps):
         """
         self._settle()
         survivors, place = Survivors(self._ready, self._shards), expanded(path)
-        with self._turn_to_write(place):
+        # Of several ranks one writes; the others then find everything written.
+        with turn(self._work.store.root, f"metadata-{digest_of(str(place))}"):
             return export_metadata(survivors, place, columns, storage_options=self._work.storage_options)
 
     to_parquet = save_metadata
@@ -125,20 +125,15 @@ class Output(Steps):
         chosen = self if filter_column is None else self._where_true(filter_column)
         survivors = Survivors(chosen._ready, chosen._shards)
         place = expanded(path)
-        with self._turn_to_write(place):
-            check_export(survivors, place, **options)  # before hours of work, not after
+        check_export(survivors, place, **options)  # before hours of work, not after
         chosen._warn_of_unseen_duplicates()
         counts = chosen._run("computing", progress)
         self.last_run = chosen.last_run
         record = run_record(chosen._ready, chosen._shards, counts)
-        with self._turn_to_write(place), Progress("writing", 0, progress) as bar:
+        with Progress("writing", 0, progress) as bar:
             return export_webdataset(
                 survivors, place, **options, durable=durable, progress=bar.written, run_record=record
             )
-
-    def _turn_to_write(self, place: Any) -> AbstractContextManager[None]:
-        """Of several ranks one writes; the others then find everything written."""
-        return turn(self._work.store.root, f"export-{digest_of(str(place))}")
 
     def _where_true(self, column: str) -> Self:
         if column not in self._plan.schema:

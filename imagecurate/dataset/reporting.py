@@ -6,25 +6,20 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from imagecurate.dataset.core import Core, expanded
-from imagecurate.errors import OutputError, ParameterError, listed
+from imagecurate.dataset.core import Core
+from imagecurate.errors import listed
+from imagecurate.explore.blur import blur_of
 from imagecurate.explore.report.build import material_of
 from imagecurate.explore.report.material import Material
 from imagecurate.explore.report.page import page
 from imagecurate.explore.report.timings import timings_of
-from imagecurate.explore.tiles import Blur
-from imagecurate.plan.plan import Plan
+from imagecurate.explore.saving import place_for, save
 from imagecurate.plan.runs import run_record
-from imagecurate.remote import RemotePath, local_path
-from imagecurate.store.writing import write_atomically
+from imagecurate.store import StorePath
 
-__all__ = ["ReportSummary", "Reporting", "blur_of", "place_for", "save", "shown_path", "title_of"]
-
-#: Columns with an NSFW score, where no stage that makes one is in the plan: ``punsafe`` is LAION's.
-_NSFW = ("nsfw_score", "punsafe")
+__all__ = ["ReportSummary", "Reporting", "shown_path", "title_of", "write"]
 
 
 @dataclass(frozen=True)
@@ -82,58 +77,23 @@ class Reporting(Core):
         OutputError
             The file cannot be written.
         """
-        place, covered = place_for(path), blur_of(self._plan, blur, blur_unscored)
+        place = place_for(path, self._work.storage_options)
+        covered = blur_of(self._plan, blur, blur_unscored)
         counts = self._run("computing", progress)
         work = self._ready
         material = material_of(
             work,
             self._shards,
             run_record(work, self._shards, counts),
-            title=title or title_of(self.path),
+            title=str(title or title_of(self.path)),
             place=shown_path(self.path),
             blur=covered,
             timings=list(timings_of(work.store, work.plan)),
         )
-        return save(material, place)
+        return write(material, place)
 
 
-def place_for(path: Any) -> Path | RemotePath:
-    """Give the place of a file to write.
-
-    Raises
-    ------
-    ParameterError
-        It is no path.
-    OutputError
-        It is a folder.
-    """
-    text = os.fspath(expanded(path)) if isinstance(path, str | os.PathLike) else None
-    if not isinstance(text, str) or not text:
-        raise ParameterError.because(f"a report needs a path, but got {path!r}", 'ds.report("report.html")')
-    local = local_path(text)
-    if local is None:
-        return RemotePath(text)
-    if Path(local).is_dir():
-        raise OutputError.because(f"the report cannot be written at {text!r}: it is a folder", f"{text}/report.html")
-    return Path(local)
-
-
-def blur_of(plan: Plan, above: float | None, unscored: bool) -> Blur:
-    """Find out which column says what is blurred.
-
-    Raises
-    ------
-    ParameterError
-        The bound is no number.
-    """
-    if above is not None and (isinstance(above, bool) or not isinstance(above, int | float)):
-        raise ParameterError.because(f"blur expects an NSFW score, or None, but got {above!r}", "blur=0.2")
-    made = [name for name in plan.producers if type(plan.stage_of(name)).__name__ == "NsfwClassifier"]
-    column = next((name for name in (*made, *_NSFW) if name in plan.schema), None)
-    return Blur(column, above, bool(unscored))
-
-
-def save(material: Material, place: Path | RemotePath) -> ReportSummary:
+def write(material: Material, place: StorePath) -> ReportSummary:
     """Write the page.
 
     Raises
@@ -142,13 +102,7 @@ def save(material: Material, place: Path | RemotePath) -> ReportSummary:
         It cannot be written.
     """
     written = page(material)
-    if isinstance(place, RemotePath):
-        place.write_bytes(written)
-    else:
-        try:
-            write_atomically(place, lambda temporary: temporary.write_bytes(written))
-        except OutputError as error:
-            raise OutputError.because(f"the report cannot be written at {str(place)!r}: {error.__cause__}") from error
+    save(written, place)
     shown = len(material.cards) + sum(len(cards) for fate, cards in material.examples.items() if material.kept_only)
     return ReportSummary(str(place), len(written), material.samples, material.kept, shown)
 

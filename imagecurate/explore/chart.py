@@ -6,15 +6,18 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from imagecurate.explore.html import Html, tag
 from imagecurate.explore.wording import number
 
-__all__ = ["HEIGHT", "LEFT", "WIDTH", "bars", "curves", "ticks"]
+__all__ = ["bars", "curves", "evenly", "ticks"]
 
 #: Units of the view box, about pixels.
-WIDTH, HEIGHT = 720, 190
+_WIDTH, _HEIGHT = 720, 190
 #: Of the plot itself.
-LEFT, _RIGHT, _TOP, _BASE = 48, WIDTH - 12, 22, 160
+_LEFT, _RIGHT, _TOP, _BASE = 48, _WIDTH - 12, 22, 160
 
 _COLOURS = ("var(--ic-bar)", "var(--ic-bar-2)", "var(--ic-bar-3)", "var(--ic-bar-4)")
 #: Curves of one colour differ in their dashes, so that nobody needs to tell colours apart.
@@ -26,7 +29,7 @@ def bars(edges: Sequence[float], counts: Sequence[int], *, title: str, descripti
     low, high = edges[0], edges[-1]
     if mark is not None and math.isfinite(mark):
         low, high = min(low, mark), max(high, mark)
-    at = _scale(low, high)
+    at = _Scale(low, high)
     most = max(*counts, 1)
     drawn = [
         tag(
@@ -40,7 +43,7 @@ def bars(edges: Sequence[float], counts: Sequence[int], *, title: str, descripti
         for start, end, count in zip(edges, edges[1:], counts, strict=False)
         if count
     ]
-    drawn.append(tag("text", f"{most:,}", x=LEFT, y=_TOP - 8))
+    drawn.append(tag("text", f"{most:,}", x=_LEFT, y=_TOP - 8))
     return _chart(title, description, at, low, high, drawn, mark)
 
 
@@ -55,12 +58,12 @@ def curves(
     """Draw shares (0 to 1) over a number line, with a line at a threshold and one at the share that it gives."""
     every = [x for xs, _ in lines.values() for x in xs]
     low, high = min(every), max(every)
-    at = _scale(low, high)
+    at = _Scale(low, high)
     drawn = []
     for percent in (0, 50, 100):
         y = _y(percent / 100)
-        drawn.append(tag("line", x1=LEFT, x2=_RIGHT, y1=y, y2=y, class_="ic-axis"))
-        drawn.append(tag("text", f"{percent} %", x=LEFT - 6, y=y + 4, text_anchor="end"))
+        drawn.append(tag("line", x1=_LEFT, x2=_RIGHT, y1=y, y2=y, class_="ic-axis"))
+        drawn.append(tag("text", f"{percent} %", x=_LEFT - 6, y=y + 4, text_anchor="end"))
     for place, (name, (xs, ys)) in enumerate(lines.items()):
         points = " ".join(f"{at(x):.1f},{_y(y):.1f}" for x, y in zip(xs, ys, strict=True))
         colour, dashes = _COLOURS[place % 4], _DASHES[place // 4 % 4]
@@ -71,38 +74,46 @@ def curves(
         drawn.append(tag("text", name if len(name) <= 16 else f"{name[:15]}…", x=_RIGHT - 102, y=y + 4))
     if mark is not None and mark_share is not None:
         y = _y(mark_share)
-        drawn.append(tag("line", x1=LEFT, x2=f"{at(mark):.2f}", y1=y, y2=y, class_="ic-mark", stroke_dasharray="3 3"))
+        drawn.append(tag("line", x1=_LEFT, x2=f"{at(mark):.2f}", y1=y, y2=y, class_="ic-mark", stroke_dasharray="3 3"))
     return _chart(title, description, at, low, high, drawn, mark)
 
 
 def ticks(low: float, high: float, most: int = 7) -> list[float]:
     """Round numbers between two.
 
-    >>> ticks(0.13, 9.7), ticks(0, 0)
-    ([2.0, 4.0, 6.0, 8.0], [0])
+    >>> ticks(0.13, 9.7), ticks(0, 0), ticks(0, 2.5e-15, 3)
+    ([2.0, 4.0, 6.0, 8.0], [0], [0.0, 1e-15, 2e-15])
     """
-    if not high > low:
+    rough = high / most - low / most
+    if not rough > 0:
         return [low]
-    rough = (high - low) / most
-    step: float = 10.0 ** math.floor(math.log10(rough))
+    power = math.floor(math.log10(rough))
+    step: float = 10.0**power
     step *= next(factor for factor in (1, 2, 5, 10, 20) if factor * step >= rough)
     first = math.ceil(low / step)
     found = itertools.takewhile(lambda number: number * step <= high, itertools.count(first))
-    return [round(number * step, 12) for number in itertools.islice(found, most + 2)]
+    return [round(number * step, max(12 - power, 0)) for number in itertools.islice(found, most + 2)]
+
+
+def evenly(low: float, high: float, count: int) -> NDArray[np.float64]:
+    """Give numbers at even distances, the ends included, also where these are farther apart than the largest double.
+
+    >>> evenly(0, 1, 3).tolist(), evenly(-1e308, 1e308, 3).tolist()
+    ([0.0, 0.5, 1.0], [-1e+308, 0.0, 1e+308])
+    """
+    parts = np.linspace(0, 1, count)
+    found: NDArray[np.float64] = low * (1 - parts) + high * parts
+    return found
 
 
 class _Scale:
-    """Where on the page a number of the axis is."""
+    """Where on the page a number of the axis is; halves, as the whole may be beyond the largest double."""
 
     def __init__(self, low: float, high: float) -> None:
-        self._low, self._width = low, (high - low) or 1.0
+        self._low, self._half = low, (high / 2 - low / 2) or 0.5
 
     def __call__(self, value: float) -> float:
-        return LEFT + (_RIGHT - LEFT) * (value - self._low) / self._width
-
-
-def _scale(low: float, high: float) -> _Scale:
-    return _Scale(low, high)
+        return _LEFT + (_RIGHT - _LEFT) * ((value / 2 - self._low / 2) / self._half)
 
 
 def _y(share: float) -> float:
@@ -112,7 +123,7 @@ def _y(share: float) -> float:
 def _chart(
     title: str, description: str, at: _Scale, low: float, high: float, drawn: Sequence[Html], mark: float | None
 ) -> Html:
-    axis = [tag("line", x1=LEFT, x2=_RIGHT, y1=_BASE, y2=_BASE, class_="ic-axis")]
+    axis = [tag("line", x1=_LEFT, x2=_RIGHT, y1=_BASE, y2=_BASE, class_="ic-axis")]
     axis += [
         tag("text", number(tick), x=f"{at(tick):.2f}", y=_BASE + 16, text_anchor="middle") for tick in ticks(low, high)
     ]
@@ -122,5 +133,5 @@ def _chart(
         axis.append(tag("text", number(mark), x=x, y=_TOP - 8, dx=6 if mark < (low + high) / 2 else -6,
                         text_anchor="start" if mark < (low + high) / 2 else "end"))  # fmt: skip
     label = f"{title}. {description}"
-    view = f"0 0 {WIDTH} {HEIGHT}"
-    return tag("svg", tag("title", title), *drawn, *axis, role="img", aria_label=label, viewBox=view, width=WIDTH)
+    view = f"0 0 {_WIDTH} {_HEIGHT}"
+    return tag("svg", tag("title", title), *drawn, *axis, role="img", aria_label=label, viewBox=view, width=_WIDTH)

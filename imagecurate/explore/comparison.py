@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
+from imagecurate.explore.blur import Blur
 from imagecurate.explore.html import Html, joined, tag
+from imagecurate.explore.kinds import is_vectors
 from imagecurate.explore.lookalikes import cosine
 from imagecurate.explore.picked import Picked
 from imagecurate.explore.shown import Shown, table, value
-from imagecurate.explore.tiles import Blur, name_of, tiles
+from imagecurate.explore.tiles import name_of, tiles
 from imagecurate.explore.wording import number
 
 __all__ = ["Comparison"]
@@ -36,7 +37,7 @@ class Comparison(Shown):
     title: str = field(default="Comparison of two samples", init=False)
 
     def __post_init__(self) -> None:
-        vectors = [name for name in self.picked.columns if _is_vectors(self.picked.table.schema.field(name).type)]
+        vectors = [name for name in self.picked.columns if is_vectors(self.picked.table.schema.field(name).type)]
         self.similarity = {name: _cosine(*self.picked.table[name].to_pylist()) for name in vectors}
 
     @property
@@ -75,19 +76,19 @@ class Comparison(Shown):
     def _content(self) -> Html:
         a, b = self._rows
         rows = [
-            ["" if _same(a[name], b[name]) else "≠", name, *(tag("td", value(row[name]), dir="auto") for row in (a, b))]
+            [
+                tag("td", "" if _same(a[name], b[name]) else "≠"),
+                tag("th", name, scope="row"),
+                *(tag("td", value(row[name]), dir="auto") for row in (a, b)),
+            ]
             for name in self.picked.columns
         ]
         return joined(
             tag("p", tag("strong", self.title)),
             tiles(self.picked, [], self.blur),
             *(tag("p", said) for said in self._said()),
-            table(["", "column", name_of(a)[:60], name_of(b)[:60]], rows),
+            tag("div", table(["", "column", name_of(a)[:60], name_of(b)[:60]], rows), class_="ic-scroll"),
         )
-
-
-def _is_vectors(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) and pa.types.is_floating(kind.value_type))
 
 
 def _cosine(a: list[float] | None, b: list[float] | None) -> float:

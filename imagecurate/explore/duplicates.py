@@ -14,29 +14,15 @@ from imagecurate.backend import backend_of
 from imagecurate.columns import DUPLICATE_OF
 from imagecurate.explore.best import Best, groups_of
 from imagecurate.explore.gallery import Group
+from imagecurate.explore.levels import GROUP_OF, away, nearness_of, nearness_said
 from imagecurate.explore.look import Seen
 from imagecurate.explore.picked import Picked
 from imagecurate.explore.rows import Rows
 from imagecurate.explore.wording import number
 
-__all__ = ["GROUP_OF", "Duplicates", "levels"]
-
-GROUP_OF = "_duplicate_group"
-
-#: How a level says how near two are, and whether more of it is nearer.
-_NEARNESS = {"_similarity": -1.0, "_distance": 1.0}
+__all__ = ["Duplicates"]
 
 _REASONS = {"exact": "equal", "perceptual": "equal to the eye", "semantic": "equal in meaning"}
-
-
-def levels(columns: list[str]) -> list[str]:
-    """Levels of deduplication that a dataset has columns of.
-
-    >>> levels(["key", "exact_duplicate_of", "exact_duplicate_group"])
-    ['exact']
-    """
-    marked = [name.removesuffix(DUPLICATE_OF) for name in columns if name.endswith(DUPLICATE_OF)]
-    return [level for level in marked if level + GROUP_OF in columns]
 
 
 @dataclass(frozen=True)
@@ -58,12 +44,7 @@ class Duplicates:
     @classmethod
     def of(cls, rows: Rows, level: str) -> Duplicates:
         """A level, with whatever it says of nearness."""
-        return cls(rows, level, next((name for name in cls.says(level) if name in rows.work.plan.schema), None))
-
-    @staticmethod
-    def says(level: str) -> list[str]:
-        """What the columns may be called that a gallery says in words."""
-        return [level + ending for ending in _NEARNESS]
+        return cls(rows, level, nearness_of(level, rows.work.plan.schema))
 
     def pick(self, n: int, most: int, names: list[str], sort: tuple[str, Any] | None) -> tuple[Picked, list[Group]]:
         """Choose groups and read some rows of each, the one that stays first, then the nearest.
@@ -83,7 +64,7 @@ class Duplicates:
         chosen = self._sorted(n, *sort) if sort else self._drawn(n)
         members = _Members(
             most, self.nearness, group, "ascending", tuple(chosen), self.level + DUPLICATE_OF,
-            next((sign for end, sign in _NEARNESS.items() if (self.nearness or "").endswith(end)), 1.0),
+            away(self.nearness) if self.nearness else 1.0,
         )  # fmt: skip
         asked = [group, members.duplicate_of, *([self.nearness] if self.nearness else [])]
         table = members.merge(self.rows.map("reading groups", members, asked)) if chosen else None
@@ -107,7 +88,7 @@ class Duplicates:
         said = _REASONS.get(self.level, self.level)
         if self.nearness is None or row[self.nearness] is None:
             return said
-        return f"{said}: {self.nearness.removeprefix(self.level + '_')} {number(row[self.nearness])}"
+        return f"{said}: {nearness_said(self.level, self.nearness)} {number(row[self.nearness])}"
 
     def _drawn(self, n: int) -> list[str]:
         found = self.rows.map("looking for groups", _Drawn(n, self.level + GROUP_OF), (self.level + GROUP_OF,))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from imagecurate.columns import KEY, SAMPLE_ID, matrix, regular
 from imagecurate.explore.basis import settled
 from imagecurate.explore.best import Best
-from imagecurate.explore.html import Html, joined, tag
+from imagecurate.explore.blur import Blur
+from imagecurate.explore.html import Html, embedded, joined, tag
+from imagecurate.explore.kinds import is_number
 from imagecurate.explore.look import Look, Seen, Survey
 from imagecurate.explore.picked import Picked
 from imagecurate.explore.rows import Rows
 from imagecurate.explore.shown import Shown, value
 from imagecurate.explore.thumbnails import veil
-from imagecurate.explore.tiles import Blur, name_of
+from imagecurate.explore.tiles import name_of
 from imagecurate.explore.wording import number, plural
 
 __all__ = ["EmbeddingMap", "drawn_rows"]
@@ -38,15 +40,18 @@ _OTHERS = "#808080"
 
 @dataclass(frozen=True)
 class _Drawn(Best):
-    """Chooses rows at random, among those with a vector."""
+    """Chooses rows at random, among those with a vector of finite numbers."""
 
     seed: int = 0
     drops_nulls = True
 
     def groups(self, seen: Seen) -> pa.Array:
         column = seen.columns[str(self.value)]
-        whole = regular(column) & column.is_valid().to_numpy(zero_copy_only=False)
-        return pa.array(np.zeros(len(column), np.int8), mask=~whole)
+        whole = regular(column)
+        vectors, valid = matrix(column.filter(pa.array(whole)))
+        usable = np.zeros(len(column), np.bool_)
+        usable[np.flatnonzero(whole)[valid]] = np.isfinite(vectors).all(axis=1) & (vectors.shape[1] > 0)
+        return pa.array(np.zeros(len(column), np.int8), mask=~usable)
 
     def values(self, seen: Seen) -> pa.Array:
         # By position, so that the same rows are drawn whichever others are looked at.
@@ -94,7 +99,10 @@ class EmbeddingMap(Shown):
 
     def __post_init__(self) -> None:
         self.title = f"Map of {self.column}"
-        vectors, _ = matrix(self.picked.table[self.column].combine_chunks())
+        column = self.picked.table[self.column].combine_chunks()
+        whole = np.flatnonzero(regular(column))  # of one length in a shard, which need not be that of another
+        self.picked = self.picked.take(whole.tolist())
+        vectors, _ = matrix(column.take(pa.array(whole)))
         self.points, self.explained = _flat(vectors)
 
     def __len__(self) -> int:
@@ -131,7 +139,7 @@ class EmbeddingMap(Shown):
         colours, legend = self._colours()
         places = _on_page(self.points)
         dots = [
-            tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3.5, fill=colour, fill_opacity=0.75)
+            tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3.5, fill=colour, fill_opacity=0.8, class_="ic-dot")
             for (x, y), colour in zip(places, colours, strict=True)
         ]
         # Pictures above all dots, for what is drawn later lies on top.
@@ -163,7 +171,7 @@ class EmbeddingMap(Shown):
                 tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=6, fill="transparent"),
                 tag(
                     "image",
-                    href=f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}",
+                    href=embedded(jpeg),
                     x=f"{min(x + 8, _WIDTH - _PEEK):.1f}",
                     y=f"{min(max(y - _PEEK / 2, 0), _HEIGHT - _PEEK):.1f}",
                     width=_PEEK,
@@ -181,11 +189,14 @@ class EmbeddingMap(Shown):
         if self.color is None:
             return ["var(--ic-bar)"] * len(self), None
         given = self.picked.table[self.color].to_pylist()
-        numbers = [each for each in given if isinstance(each, int | float) and not isinstance(each, bool)]
+        if is_number(self.picked.table.schema.field(self.color).type):
+            given = [None if each is None else float(each) for each in given]
+        numbers = [each for each in given if _is_number(each)]
         if len(set(numbers)) > _MOST_COLOURS:
-            low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
-            shades = [_shade((each - low) / (high - low or 1.0)) if _is_number(each) else _OTHERS for each in given]
-            ramp = [_swatch(_shade(part), number(low + part * (high - low))) for part in (0, 0.25, 0.5, 0.75, 1)]
+            low, high = min(numbers), max(numbers)
+            span = high / 2 - low / 2  # the whole may be beyond the largest double
+            shades = [_shade((each / 2 - low / 2) / span) if _is_number(each) else _OTHERS for each in given]
+            ramp = [_swatch(_shade(part), number(low + 2 * part * span)) for part in (0, 0.25, 0.5, 0.75, 1)]
             return shades, tag("p", self.color, " ", *ramp)
         counts = pd.Series([value(each) for each in given]).value_counts()
         named = dict(zip(counts.index[:_MOST_COLOURS], _CATEGORIES, strict=False))
@@ -220,8 +231,11 @@ def _on_page(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _shade(part: float) -> str:
-    """A colour from dark blue over green to yellow: lighter is more."""
-    stops = np.array([[68, 1, 84], [49, 104, 142], [53, 183, 121], [253, 231, 37]])  # viridis, four of its colours
+    """A colour from blue over violet to orange, of about one lightness: seen on light ground and on dark.
+
+    Each has a contrast of 3 to either ground (WCAG 2.2, 1.4.11), and colour-blind people tell the ends apart.
+    """
+    stops = np.array([[40, 110, 200], [130, 96, 190], [200, 80, 125], [214, 104, 20]])
     at = min(max(part, 0.0), 1.0) * 3
     first = min(int(at), 2)
     red, green, blue = (stops[first] + (stops[first + 1] - stops[first]) * (at - first)).astype(int).tolist()
@@ -234,4 +248,4 @@ def _swatch(colour: str, name: str) -> Html:
 
 
 def _is_number(given: Any) -> bool:
-    return isinstance(given, int | float) and given == given
+    return isinstance(given, float) and math.isfinite(given)

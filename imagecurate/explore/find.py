@@ -15,6 +15,7 @@ from imagecurate.explore.look import Seen
 from imagecurate.explore.picked import SHARD_NUMBER
 from imagecurate.explore.report.cards import refs_of_ids
 from imagecurate.explore.rows import Rows
+from imagecurate.plan.runs import CountSamples
 from imagecurate.plan.shard_state import sample_id_prefix
 from imagecurate.store import POSITION
 
@@ -34,7 +35,8 @@ def locate(rows: Rows, name: Any) -> pa.Table:
     if not isinstance(name, str):
         raise ParameterError(f"a sample is named by its key or its sample_id, but got {name!r}")
     images = rows.work.plan.images
-    found = [(ref.shard, ref.row) for ref in refs_of_ids([name], rows.shards, images).values()]
+    known = refs_of_ids([name], rows.shards, images).values()
+    found = [(ref.shard, ref.row) for ref in known if ref.row < CountSamples(rows.work)(rows.shards[ref.shard])]
     if not found:
         parts = rows.map("looking for a key", _WithKey(name), (KEY,))
         found = [(number, position) for number, positions in parts for position in positions.tolist()]

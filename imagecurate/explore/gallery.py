@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from imagecurate.columns import CAPTION, KEY
+from imagecurate.explore.blur import Blur
 from imagecurate.explore.html import Html, joined, quoted, tag
 from imagecurate.explore.picked import Picked
 from imagecurate.explore.shown import Shown
 from imagecurate.explore.thumbnails import thumbnail
-from imagecurate.explore.tiles import Blur, shown_picture, tiles
+from imagecurate.explore.tiles import shown_picture, tiles
 from imagecurate.explore.wording import plural
 
 __all__ = ["Gallery", "Group"]
@@ -93,7 +94,7 @@ class Gallery(Shown):
             return joined(heading, tag("p", self.empty, class_="ic-quiet"))
         if not self.groups:
             return joined(heading, tiles(self.picked, self.columns, self.blur))
-        return joined(heading, *(self._section(group) for group in self.groups))
+        return joined(heading, tag("div", *(self._section(group) for group in self.groups), class_="ic-groups"))
 
     def _lead(self) -> Html | None:
         if self.lead is None:
@@ -105,7 +106,8 @@ class Gallery(Shown):
 
     def _section(self, group: Group) -> Html:
         of = "" if group.count is None else f" ({plural(group.count, 'sample')})"
-        return joined(
+        return tag(
+            "div",
             tag("h4", quoted(group.name), of),
             tiles(
                 self.picked.take(group.places),

@@ -11,18 +11,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from imagecurate.explore.basis import Basis
-from imagecurate.explore.chart import bars
+from imagecurate.explore.blur import Blur
+from imagecurate.explore.chart import bars, evenly
 from imagecurate.explore.distribution import Distribution
 from imagecurate.explore.html import Html, joined, tag
 from imagecurate.explore.picked import Picked
 from imagecurate.explore.shown import Shown, table
-from imagecurate.explore.tiles import Blur, shown_picture
-from imagecurate.explore.wording import number, share
+from imagecurate.explore.tiles import shown_picture
+from imagecurate.explore.wording import number, plural, share
 
 __all__ = ["SLOTS", "Histogram", "edges_of"]
 
 #: Pictures along the axis.
 SLOTS = 10
+#: Below it a double tells a whole number from the next half.
+_WHOLE = 2**52
 
 
 @dataclass(eq=False)
@@ -82,7 +85,7 @@ class Histogram(Shown):
 
     def _said(self) -> list[str]:
         outside = int(self.total.counts.sum() - self.counts.sum())
-        said = [f"{outside:,} values are infinite and not drawn."] if outside else []
+        said = [f"{plural(outside, 'value is', 'values are')} infinite and not drawn."] if outside else []
         if self.threshold is not None and self.total.rows:
             kept = self.total.reaching(self.threshold)
             part = share(kept, self.total.rows)
@@ -92,7 +95,8 @@ class Histogram(Shown):
     def _content(self) -> Html:
         heading = [tag("p", tag("strong", self.title)), tag("p", str(self.basis), class_="ic-quiet")]
         if not self.counts.sum():
-            return joined(*heading, tag("p", f"No sample has a value of {self.column}: there is nothing to draw."))
+            said = " ".join(self._said()) or f"No sample has a value of {self.column}: there is nothing to draw."
+            return joined(*heading, tag("p", said))
         low, high = number(self.total.values[0]), number(self.total.values[-1])
         said = f"Values from {low} to {high}. {' '.join(self._said())}"
         chart = bars(self.edges.tolist(), self.counts.tolist(), title=self.title, description=said, mark=self.threshold)
@@ -129,8 +133,9 @@ def edges_of(values: Distribution, bins: int) -> NDArray[np.float64]:
     if not len(finite):
         return np.zeros(0)
     low, high = float(finite[0]), float(finite[-1])
-    if high - low < bins and bool(np.all(finite == np.round(finite))):
+    if high - low < bins and max(-low, high) < _WHOLE and bool(np.all(finite == np.round(finite))):
         return np.arange(low - 0.5, high + 1)
     if low == high:
-        return np.array([low - 0.5, high + 0.5])
-    return np.linspace(low, high, bins + 1)
+        half = max(0.5, float(np.spacing(abs(low))))
+        return np.array([low - half, low + half])
+    return np.unique(evenly(low, high, bins + 1))

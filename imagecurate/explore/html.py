@@ -8,7 +8,7 @@ import re
 
 from imagecurate.explore.style import LOOKS
 
-__all__ = ["STYLE", "Html", "framed", "joined", "page", "picture", "quoted", "tag", "text"]
+__all__ = ["STYLE", "Html", "embedded", "framed", "joined", "page", "picture", "quoted", "tag", "text"]
 
 #: Tags without content: HTML, 13.1.2.
 _VOID = frozenset({"br", "img", "input", "meta"})
@@ -104,10 +104,10 @@ def picture(jpeg: bytes, alt: str, *, veil: bytes | None = None, **attributes: o
         A JPEG that is shown in its place until somebody opens it: with a click, the space bar or Enter; without any
         script, and where styles are taken away, too.
     """
-    shown = tag("img", src=_embedded(jpeg), alt=alt, **attributes)
+    shown = tag("img", src=embedded(jpeg), alt=alt, **attributes)
     if veil is None:
         return shown
-    cover = tag("img", src=_embedded(veil), alt=f"blurred picture, open to see: {alt}", class_="ic-veil")
+    cover = tag("img", src=embedded(veil), alt=f"blurred picture, open to see: {alt}", class_="ic-veil")
     return tag("details", tag("summary", cover, tag("span", "blurred")), shown, class_="ic-blurred")
 
 
@@ -129,5 +129,10 @@ def page(title: str, *content: object) -> Html:
     return Html(f"<!doctype html>\n{tag('html', tag('head', *head), tag('body', tag('main', *content)), lang='en')}\n")
 
 
-def _embedded(jpeg: bytes) -> str:
+def embedded(jpeg: bytes) -> str:
+    """The address of a JPEG that is inside of the page.
+
+    >>> embedded(b"JPEG")
+    'data:image/jpeg;base64,SlBFRw=='
+    """
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"

@@ -109,24 +109,26 @@ class Rows:
         """The first surviving rows of some shards, in this order: some columns, and those of ``PLACE``.
 
         No shard is read behind the one that gives the last row.  With a seed the rows of a shard are drawn at random,
-        an eighth of what is wanted from each.
+        an eighth of what is wanted from each, and more where that does not suffice.
         """
         names = tuple(dict.fromkeys(names))
-        most = n if seed is None else -(-n // _SHARDS_SHOWN)
-        found = [self.nothing(names)]
-        left = n
+        found: dict[int, pa.Table] = {}
+        limits = [n] if seed is None else [-(-n // min(_SHARDS_SHOWN, len(numbers))), n]
+        for limit, before in zip(limits, [0, *limits], strict=False):
+            numbers = [number for number in numbers if len(found.get(number, ())) >= before]  # others have no more
 
-        def items() -> Iterator[tuple[int, Shard, int]]:
-            for number in numbers:
-                if left <= 0:
-                    return
-                self.prepare(number)
-                yield number, self.shards[number], min(left, most)
+            def items(numbers: Sequence[int] = numbers, limit: int = limit) -> Iterator[tuple[int, Shard, int]]:
+                for number in numbers:
+                    left = n - sum(map(len, found.values())) + len(found.get(number, ()))
+                    if left <= len(found.get(number, ())):
+                        return
+                    self.prepare(number)
+                    yield number, self.shards[number], min(left, limit)
 
-        for table in self.run("showing", FirstOf(self.work, names, seed), items(), len(numbers)):
-            found.append(table)
-            left -= len(table)
-        return pa.concat_tables(found)
+            tables = self.run("showing", FirstOf(self.work, names, seed), items(), len(numbers))
+            for number, table in zip(numbers, tables, strict=False):
+                found[number] = table
+        return pa.concat_tables([self.nothing(names), *found.values()])
 
     def pick(self, chosen: pa.Table | None, names: Iterable[str]) -> Picked:
         """Read columns of rows that were chosen before, in their order.

@@ -6,10 +6,10 @@ import functools
 import math
 import os
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any
 
 from imagecurate.explore.html import Html, framed, page, tag
+from imagecurate.explore.saving import place_for, save
 from imagecurate.explore.wording import number
 
 __all__ = ["Shown", "table", "value"]
@@ -40,8 +40,15 @@ class Shown(ABC):
         return str(self.html)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as a file that any browser opens: pictures inside, no network, no script."""
-        Path(path).expanduser().write_text(page(self.title, self.html), encoding="utf-8")
+        """Write it as a file that any browser opens: pictures inside, no network, no script.
+
+        Raises
+        ------
+        ParameterError, OutputError
+            It is no path, or cannot be written.
+        """
+        place = place_for(path)
+        save(page(self.title, self.html).encode(), place)
 
 
 def value(given: Any) -> str:

@@ -24,13 +24,16 @@ _RULES = """
 .ic p { margin: .3em 0; }
 .ic .ic-quiet { color: var(--ic-quiet); }
 .ic .ic-scroll { overflow-x: auto; }
-.ic table { border-collapse: collapse; margin: .3em 0; background: none; color: inherit; }
+.ic table { border-collapse: collapse; margin: .3em 0; background: none; color: inherit; font: inherit; }
 .ic th, .ic td { text-align: left; vertical-align: top; white-space: normal; padding: .15em .8em .15em 0; border: 0;
   border-bottom: 1px solid var(--ic-line); background: none; color: inherit; overflow-wrap: anywhere; }
+.ic th { font-weight: 600; overflow-wrap: break-word; }
+.ic tbody th { font-weight: 400; }
 .ic .ic-number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .ic .ic-tiles { display: flex; flex-wrap: wrap; gap: .6rem; align-items: flex-start; margin: .3em 0; padding: 0; }
-.ic .ic-tile { margin: 0; width: 170px; background: var(--ic-raised); border: 1px solid var(--ic-line);
-  border-radius: 6px; overflow: hidden; }
+.ic .ic-groups { display: flex; flex-wrap: wrap; gap: 0 1.6rem; }
+.ic .ic-tile { margin: 0; width: 190px; background: var(--ic-raised); border: 1px solid var(--ic-line);
+  border-radius: 6px; overflow: hidden; box-sizing: border-box; }
 .ic .ic-tile.ic-kept { outline: 2px solid var(--ic-bar-3); }
 .ic .ic-tile img { display: block; width: 100%; height: 150px; object-fit: contain; margin: 0;
   background: var(--ic-ground); }
@@ -38,10 +41,10 @@ _RULES = """
   padding: 0 .5em; color: var(--ic-quiet); overflow: hidden; overflow-wrap: anywhere; }
 .ic .ic-tile figcaption { padding: .3em .5em; overflow-wrap: anywhere; }
 .ic .ic-caption { display: block; max-height: 4.2em; overflow: hidden; unicode-bidi: isolate; }
-.ic .ic-tile dl { display: grid; grid-template-columns: auto auto; gap: 0 .5em; margin: .3em 0 0;
-  color: var(--ic-quiet); font-size: .92em; }
+.ic .ic-tile dl { margin: .3em 0 0; color: var(--ic-quiet); font-size: .92em; }
+.ic .ic-tile dl div { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 .5em; }
 .ic .ic-tile dt, .ic .ic-tile dd { margin: 0; font-weight: 400; }
-.ic .ic-tile dd { text-align: right; font-variant-numeric: tabular-nums; }
+.ic .ic-tile dd { margin-left: auto; text-align: right; font-variant-numeric: tabular-nums; }
 .ic .ic-blurred summary { position: relative; cursor: pointer; list-style: none; overflow: hidden; }
 .ic .ic-blurred summary::-webkit-details-marker { display: none; }
 .ic .ic-blurred .ic-veil { filter: blur(8px); object-fit: cover; }
@@ -56,6 +59,7 @@ _RULES = """
 .ic svg.ic-swatch { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 .8em; vertical-align: -.05em; }
 .ic svg text { fill: currentColor; font: 11px system-ui, sans-serif; }
 .ic svg .ic-axis { stroke: var(--ic-line); }
+.ic svg .ic-dot { stroke: currentColor; stroke-width: .5; stroke-opacity: .6; }
 .ic svg .ic-mark { stroke: var(--ic-mark); stroke-width: 2; }
 .ic svg .ic-peek { visibility: hidden; pointer-events: none; }
 .ic svg .ic-point:hover .ic-peek, .ic svg .ic-point:focus .ic-peek { visibility: visible; }

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from imagecurate.explore.arguments import check_keep
 from imagecurate.explore.basis import Basis
-from imagecurate.explore.chart import curves
+from imagecurate.explore.blur import Blur
+from imagecurate.explore.chart import curves, evenly
 from imagecurate.explore.distribution import Distribution
 from imagecurate.explore.gallery import Group
 from imagecurate.explore.html import Html, joined, tag
 from imagecurate.explore.picked import Picked
 from imagecurate.explore.shown import Shown, table
-from imagecurate.explore.tiles import Blur, tiles
+from imagecurate.explore.tiles import tiles
 from imagecurate.explore.wording import number, share
 
 __all__ = ["Thresholds", "condition"]
@@ -48,12 +50,15 @@ class Thresholds(Shown):
         The samples nearest to the line; see ``kept`` and ``dropped``.
     written : str
         The column as an expression.
+    is_truth : bool
+        It holds truth values, which count as 0 and 1.
     """
 
     column: str
     threshold: float
     basis: Basis = field(repr=False)
     written: str = field(default="", repr=False)
+    is_truth: bool = field(default=False, repr=False)
     highest: bool = True
     picked: Picked | None = field(default=None, repr=False)
     sides: dict[bool, Group] = field(default_factory=dict, repr=False)
@@ -77,12 +82,13 @@ class Thresholds(Shown):
         keep : float
             Above 0, at most 1.
         """
-        return self.total.threshold(keep, highest=self.highest)
+        check_keep(keep)
+        return self.total.threshold(float(keep), highest=self.highest)
 
     @property
     def expression(self) -> str:
         """The line as a filter: ``ds.filter(found.expression)``."""
-        return condition(self.written, self.threshold, highest=self.highest)
+        return condition(self.written, self.threshold, highest=self.highest, is_truth=self.is_truth)
 
     @property
     def targets(self) -> pd.DataFrame:
@@ -151,7 +157,7 @@ class Thresholds(Shown):
         """Thresholds to draw: even steps from where all but a few are kept to where a few are, and the line itself."""
         ends = [self.at(1 - _TAIL), self.at(_TAIL)] if len(self.total.values) else []
         ends = [end for end in [*ends, self.threshold] if math.isfinite(end)]
-        return np.unique([*np.linspace(min(ends), max(ends), _POINTS), *ends]) if ends else np.zeros(0)
+        return np.unique([*evenly(min(ends), max(ends), _POINTS), *ends]) if ends else np.zeros(0)
 
     def _content(self) -> Html:
         heading = tag("p", tag("strong", self.title))
@@ -194,12 +200,26 @@ class Thresholds(Shown):
         return joined(tag("h4", side.name), tiles(self.picked.take(side.places), self.columns, self.blur))
 
 
-def condition(written: str, threshold: float, *, highest: bool = True) -> str:
+#: For truth values: which condition false and true pass.
+_TRUTHS = {
+    (False, False): "{0} and not {0}",
+    (False, True): "{0}",
+    (True, False): "not {0}",
+    (True, True): "{0} is not null",
+}
+
+
+def condition(written: str, threshold: float, *, highest: bool = True, is_truth: bool = False) -> str:
     """A threshold as a filter; an infinite one, too, for which there is no number to write.
 
     >>> condition("score", 0.5), condition("score", -math.inf), condition("score", 2.0, highest=False)
     ('score >= 0.5', 'score is not null', 'score <= 2.0')
+    >>> condition("is_wide", 1.0, is_truth=True)
+    'is_wide'
     """
+    if is_truth:
+        passes = [each >= threshold if highest else each <= threshold for each in (0, 1)]
+        return _TRUTHS[passes[0], passes[1]].format(written)
     if math.isinf(threshold):
         if (threshold > 0) != highest:
             return f"{written} is not null"

@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from imagecurate.columns import CAPTION, KEY
-from imagecurate.explore.html import Html, joined, picture, quoted, tag
+from imagecurate.explore.blur import Blur
+from imagecurate.explore.html import Html, picture, quoted, tag
 from imagecurate.explore.picked import Picked
 from imagecurate.explore.shown import value
 from imagecurate.explore.thumbnails import Thumbnail, veil
 
-__all__ = ["Blur", "name_of", "shown_picture", "tiles"]
+__all__ = ["name_of", "shown_picture", "tiles"]
 
-
-@dataclass(frozen=True)
-class Blur:
-    """Which pictures stay covered until somebody opens them.
-
-    Parameters
-    ----------
-    column : str or None
-        The NSFW score; None where there is none.
-    above : float or None, default=0.2
-        Pictures with a greater score are covered; with None no score covers any.  0.2 is where the documented filter
-        for safe pictures ends.
-    unscored : bool, default=False
-        Pictures without a score are covered, too.
-    """
-
-    column: str | None = None
-    above: float | None = 0.2
-    unscored: bool = False
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns that it needs."""
-        return [self.column] if self.column is not None and self.above is not None else []
-
-    def covers(self, row: dict[str, Any]) -> bool:
-        """Whether the picture of a row is covered."""
-        score = row.get(self.column) if self.column is not None else None
-        if score is None or math.isnan(score):
-            return self.unscored
-        return self.above is not None and score > self.above
+#: Characters of a value below a picture, some three lines.
+_MOST_TEXT = 48
 
 
 def tiles(
@@ -97,13 +67,20 @@ def name_of(row: dict[str, Any]) -> str:
 def _tile(
     row: dict[str, Any], small: Thumbnail, columns: Sequence[str], blur: Blur, note: str | None, is_kept: bool
 ) -> Html:
-    terms = [joined(tag("dt", name), tag("dd", quoted(value(row.get(name))))) for name in columns]
-    caption = row.get(CAPTION)
+    terms = [tag("div", tag("dt", name), _value(row.get(name))) for name in columns]
+    caption = value(row[CAPTION]) if row.get(CAPTION) else None
     inside = [
         tag("strong", "kept") if is_kept else None,
-        tag("span", value(caption), class_="ic-caption", dir="auto", title=caption) if caption else None,
+        tag("span", caption, class_="ic-caption", dir="auto", title=caption) if caption else None,
         tag("div", note) if note else None,
         tag("dl", *terms) if terms else None,
     ]
     classes = "ic-tile ic-kept" if is_kept else "ic-tile"
     return tag("figure", shown_picture(row, small, blur), tag("figcaption", *inside), class_=classes)
+
+
+def _value(given: Any) -> Html:
+    """A value below a picture; where it is long, all of it shows where one points."""
+    written = value(given)
+    is_long = len(written) > _MOST_TEXT
+    return tag("dd", quoted(f"{written[:_MOST_TEXT]}…" if is_long else written), title=written if is_long else None)

@@ -83,8 +83,13 @@ class Folder(ABC):
         return None
 
     @abstractmethod
-    def claim(self) -> bool:
-        """Make the folder and WORK in it and, where it is local, keep other processes from exporting to it.
+    def claim(self, *, shared: bool = False) -> bool:
+        """Make the folder and WORK in it, and keep other processes from exporting to it.
+
+        Parameters
+        ----------
+        shared : bool, default=False
+            Let those in that share it, too.
 
         Returns
         -------

@@ -8,11 +8,10 @@ import fcntl
 import io
 import os
 import shutil
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import xxhash
 
 from imagecurate.errors import OutputError
 from imagecurate.export.failures import reaching
@@ -51,7 +50,10 @@ class LocalFolder(Folder):
     def scratch(self) -> Path:
         return self._root / WORK
 
-    def claim(self) -> bool:
+    def __reduce__(self) -> tuple[type[LocalFolder], tuple[Path, bool]]:
+        return LocalFolder, (self._root, self._durable)  # without the claim, which is this process's own
+
+    def claim(self, *, shared: bool = False) -> bool:
         with reaching(str(self._root)):
             before = self.scratch.exists()
             self._made = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
@@ -62,7 +64,7 @@ class LocalFolder(Folder):
                 self._remove_made()
                 raise
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             self.release(keep=True)
             raise OutputError.because(
@@ -71,11 +73,15 @@ class LocalFolder(Folder):
         except OSError as error:
             if error.errno not in (*_UNSUPPORTED, errno.ENOLCK):
                 raise OutputError.because(f"cannot write to {str(self._root)!r}: {error.strerror}") from error
+        if not shared:
+            for unfinished in self.scratch.glob("*.tmp"):  # of those that were killed
+                unfinished.unlink()
         return before
 
     def release(self, *, keep: bool) -> None:
         if not keep:
-            shutil.rmtree(self.scratch)
+            with suppress(FileNotFoundError):  # another rank, which shared the claim, removed it
+                shutil.rmtree(self.scratch)
             self._remove_made()
         if self._lock is not None:
             self._lock.close()
@@ -105,7 +111,7 @@ class LocalFolder(Folder):
 class _LocalFile(OutputFile):
     def __init__(self, root: Path, name: str, digest: str, durable: bool) -> None:
         self._path = root / name
-        self._temporary = root / WORK / f"{xxhash.xxh3_64_hexdigest(name.encode())}.tmp"
+        self._temporary = root / WORK / f"{uuid.uuid4().hex}.tmp"  # two ranks may write the same file
         self._durable = durable
         self._reserved = 0
         super().__init__(name, self._temporary.open("wb", buffering=0), digest)

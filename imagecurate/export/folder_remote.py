@@ -9,17 +9,18 @@ from typing import Any, TypeVar
 
 from imagecurate.export.failures import reaching
 from imagecurate.export.folder import WORK, Folder, OutputFile
+from imagecurate.export.lease import Lease
 from imagecurate.remote import StorageOptions, Upload, abort_uploads, filesystem, with_retries
 
 __all__ = ["RemoteFolder"]
 
 Result = TypeVar("Result")
 
+_CLAIMS = f"{WORK}/claims"
+
 
 class RemoteFolder(Folder):
     """A folder behind a URL: objects appear when their upload is completed, or as their store will have it.
-
-    Nothing keeps two processes from exporting to it at once.
 
     Parameters
     ----------
@@ -35,8 +36,12 @@ class RemoteFolder(Folder):
         self._fs, root = filesystem(url, storage_options)
         self._root = root.rstrip("/")
         self._made: list[str] = []
+        self._lease: Lease | None = None
 
-    def claim(self) -> bool:
+    def __reduce__(self) -> tuple[type[RemoteFolder], tuple[str, StorageOptions]]:
+        return RemoteFolder, (self._url, self._storage_options)  # without the claim, which is this process's own
+
+    def claim(self, *, shared: bool = False) -> bool:
         with reaching(self._url):
             found = self._found("")
             before = found is not None and WORK in found
@@ -44,11 +49,14 @@ class RemoteFolder(Folder):
                 self._made.append("ledger")
             if found is None:
                 self._made.append("")
-            for below in (WORK, "ledger"):  # folders matter to sftp and the like
+            for below in (WORK, _CLAIMS, "ledger"):  # folders matter to sftp and the like
                 self._ask(below, functools.partial(self._fs.makedirs, self._path(below), exist_ok=True), writing=True)
+            self._lease = Lease(_Claims(self), self._url, shared)
         return before
 
     def release(self, *, keep: bool) -> None:
+        if self._lease is not None:
+            self._lease.end()
         if not keep:
             for below in ("", "/ledger", f"/{WORK}"):  # of processes that were killed on the way here
                 abort_uploads(self._url + below, self._storage_options)
@@ -88,6 +96,11 @@ class RemoteFolder(Folder):
             return bytes(self._ask(name, lambda: self._fs.cat_file(self._path(name))))
         return None
 
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with suppress(FileNotFoundError):
+            self._ask(name, lambda: self._fs.rm_file(self._path(name)), writing=True)
+
     def create(self, name: str, digest: str = "xxh3_128") -> OutputFile:
         return _RemoteFile(name, Upload(f"{self._url}/{name}", self._storage_options), digest)
 
@@ -96,6 +109,25 @@ class RemoteFolder(Folder):
 
     def _ask(self, name: str, call: Callable[[], Result], *, writing: bool = False) -> Result:
         return with_retries(f"{self._url}/{name}".rstrip("/"), call, writing=writing)
+
+
+class _Claims:
+    """The files of those that export here."""
+
+    def __init__(self, folder: RemoteFolder) -> None:
+        self._folder = folder
+
+    def names(self) -> set[str]:
+        return {name for name in self._folder.names(_CLAIMS) if name.endswith(".json")}
+
+    def read(self, name: str) -> bytes | None:
+        return self._folder.read(f"{_CLAIMS}/{name}")
+
+    def write(self, name: str, data: bytes) -> None:
+        self._folder.write(f"{_CLAIMS}/{name}", data)
+
+    def remove(self, name: str) -> None:
+        self._folder.remove(f"{_CLAIMS}/{name}")
 
 
 class _RemoteFile(OutputFile):

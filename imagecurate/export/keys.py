@@ -22,11 +22,24 @@ import xxhash
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from imagecurate.export.layout import Slice
     from imagecurate.shards.shard import Shard
 
-__all__ = ["Hashes", "Naming", "NewNumbers", "RepeatedKeys", "ToldApart", "hashes", "shard_suffixes"]
+__all__ = [
+    "Clashes",
+    "Flags",
+    "Hashes",
+    "Naming",
+    "NewNumbers",
+    "RepeatedKeys",
+    "ToldApart",
+    "ends_in",
+    "hashes",
+    "shard_suffixes",
+]
 
 Hashes: TypeAlias = NDArray[np.uint64]
+Flags: TypeAlias = NDArray[np.bool_]
 
 
 class Naming:
@@ -37,8 +50,8 @@ class Naming:
     #: Bytes that this can add to the JSON.
     growth: int = 0
 
-    def keys(self, keys: Sequence[str], number: int, shard: int, first: int) -> list[str] | None:
-        """Exported keys of samples from input shard ``number`` that become samples ``first``, … of output ``shard``.
+    def keys(self, keys: Sequence[str], slice_: Slice, shard: int, first: int) -> list[str] | None:
+        """Exported keys of the samples of a slice, which become samples ``first``, … of output ``shard``.
 
         None where all stay as they are.
         """
@@ -50,34 +63,14 @@ class Naming:
 
 
 class ToldApart(Naming):
-    """Samples that share a key get the suffix of their shard.
+    """Samples that share a key get the suffix of their shard."""
 
-    Parameters
-    ----------
-    repeated : array of uint64, sorted
-        Hashes of the keys that occur more than once.
-    suffixes : sequence of str
-        For each input shard, as ``shard_suffixes`` makes them.
-    """
-
-    def __init__(self, repeated: Hashes, suffixes: Sequence[str]) -> None:
-        self._repeated = repeated
-        self._suffixes = suffixes
-        self._known = frozenset(suffixes)
-
-    def keys(self, keys: Sequence[str], number: int, shard: int, first: int) -> list[str] | None:
-        """Append the suffix to repeated keys and to those that look as if they had one."""
-        wanted = hashes(keys)
-        places = np.searchsorted(self._repeated, wanted)
-        repeated = self._repeated[np.minimum(places, len(self._repeated) - 1)] == wanted
-        suffix = self._suffixes[number]
-        return [
-            f"{key}-{suffix}" if again or self._has_suffix(key) else key
-            for key, again in zip(keys, repeated.tolist(), strict=True)
-        ]
-
-    def _has_suffix(self, key: str) -> bool:
-        return key.count("-") >= 2 and "-".join(key.rsplit("-", 2)[1:]) in self._known
+    def keys(self, keys: Sequence[str], slice_: Slice, shard: int, first: int) -> list[str] | None:
+        """Append the suffix where the slice says so."""
+        if slice_.told_apart is None:
+            return None
+        told = zip(keys, slice_.told_apart.tolist(), strict=True)
+        return [f"{key}-{slice_.suffix}" if apart else key for key, apart in told]
 
     def member(self, name: str, key: str) -> str:
         """Put the suffix in front of the first dot of the base name, where the key ends."""
@@ -99,7 +92,9 @@ class NewNumbers(Naming):
 
     Examples
     --------
-    >>> NewNumbers(shard_digits=5, samples_per_shard=10_000, id_field="key").keys(["a"], 0, 42, 7)
+    >>> from imagecurate.export.layout import Slice
+    >>> here = Slice(shard=None, kept=1, first=0, last=1)
+    >>> NewNumbers(shard_digits=5, samples_per_shard=10_000, id_field="key").keys(["a"], here, 42, 7)
     ['000420007']
     """
 
@@ -109,7 +104,7 @@ class NewNumbers(Naming):
         self._sample_digits = len(str(samples_per_shard - 1)) if samples_per_shard > 1 else 0
         self.growth = self._shard_digits + self._sample_digits + len('""')
 
-    def keys(self, keys: Sequence[str], number: int, shard: int, first: int) -> list[str] | None:
+    def keys(self, keys: Sequence[str], slice_: Slice, shard: int, first: int) -> list[str] | None:
         """Number the samples."""
         front, digits = f"{shard:0{self._shard_digits}d}", self._sample_digits
         if digits == 0:
@@ -156,6 +151,67 @@ def hashes(keys: Sequence[str]) -> Hashes:
     """Hash keys to 64 bits; that two of 10⁹ different keys meet has a chance of 3 %, and costs two of them a suffix."""
     one = xxhash.xxh3_64_intdigest
     return np.fromiter((one(key.encode()) for key in keys), np.uint64, len(keys))
+
+
+class Clashes:
+    """Which samples share their key with others, or look as if they had a suffix.
+
+    Parameters
+    ----------
+    folder : Path
+        Where 9 bytes a sample wait on disk.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen = RepeatedKeys(folder)
+        self._files = [(folder / name).open("wb") for name in ("hashes", "looks")]
+        self._repeated = self._hashes = np.zeros(0, np.uint64)
+        self._looks = np.zeros(0, np.bool_)
+
+    def add(self, keys: Hashes, looks: Flags) -> None:
+        """Count in the next samples: their keys, and which of them end in a suffix; see ``ends_in``."""
+        self._seen.add(keys)
+        for file, each in zip(self._files, (keys, looks), strict=True):
+            file.write(each.tobytes())
+
+    def found(self) -> bool:
+        """Tell, once all samples were added, whether any two share a key."""
+        for file in self._files:
+            file.close()
+        self._repeated = self._seen.repeated()
+        if not len(self._repeated):
+            return False
+        self._hashes = np.memmap(self._folder / "hashes", np.uint64, "r")
+        self._looks = np.memmap(self._folder / "looks", np.bool_, "r")
+        return True
+
+    def told_apart(self, first: int, last: int) -> Flags | None:
+        """Which of the samples [first, last) get a suffix; None where none of them does."""
+        told = _is_in(self._hashes[first:last], self._repeated) | self._looks[first:last]
+        return told if told.any() else None
+
+
+def ends_in(keys: Sequence[str], suffixes: Hashes) -> Flags:
+    """Tell which keys look as if they had one of some suffixes, which are given as sorted hashes.
+
+    Examples
+    --------
+    >>> ends_in(["7", "7-a-0", "7-b-0"], np.sort(hashes(["a-0", "a-1"]))).tolist()
+    [False, True, False]
+    """
+    looks = np.zeros(len(keys), np.bool_)
+    places = [place for place, key in enumerate(keys) if key.count("-") >= 2]
+    looks[places] = _is_in(hashes(["-".join(keys[place].rsplit("-", 2)[1:]) for place in places]), suffixes)
+    return looks
+
+
+def _is_in(wanted: Hashes, known: Hashes) -> Flags:
+    """Which hashes are among others that are sorted."""
+    if not len(known):
+        return np.zeros(len(wanted), np.bool_)
+    places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.asarray(known[places] == wanted, np.bool_)
 
 
 class RepeatedKeys:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagecurate.export.records import FileRecord, Record, recorded
-from imagecurate.plan.execute import in_threads
+from imagecurate.plan.execute import in_order
 from imagecurate.plan.ledger import LEDGER_SCHEMA
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def write_ledger(survivors: Survivors, folder: Folder, digest: str, threads: int
     while record := recorded(folder, f"ledger-{len(written):05d}"):
         written += record.files
         shards = record.count
-    tables = in_threads(threads, survivors.ledger, range(shards, len(survivors.shards)))
+    tables = in_order(survivors.rows.ledger, survivors.shards[shards:], threads)
     with closing(tables):
         while shards < len(survivors.shards):
             number = len(written)

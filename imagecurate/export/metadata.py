@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,15 @@ from imagecurate.export.failures import writing
 from imagecurate.export.folder import Folder
 from imagecurate.export.folder_at import folder_at, output_path
 from imagecurate.export.occupancy import check_not_input
+from imagecurate.export.spread import spread
 from imagecurate.export.tables import write_parquet
-from imagecurate.plan.execute import in_threads
 from imagecurate.plan.threads import cores
 from imagecurate.remote import StorageOptions
 from imagecurate.store.fingerprint import digest as fingerprint_of
 
 if TYPE_CHECKING:
-    from imagecurate.export.survivors import Survivors
+    from imagecurate.export.survivors import SurvivingRows, Survivors
+    from imagecurate.shards.shard import Shard
 
 __all__ = ["MetadataSummary", "save_metadata"]
 
@@ -78,29 +79,21 @@ def save_metadata(
         raise ParameterError.because(
             "save_metadata needs a path: it never overwrites its input", 'save_metadata("out/metadata")'
         )
-    chosen = _chosen(survivors, columns)
+    chosen = _chosen(survivors.rows.columns, columns)
     several = len({shard.source for shard in survivors.shards}) > 1
     names = [f"{f'{shard.source}/' if several else ''}{shard.name}.parquet" for shard in survivors.shards]
     root = output_path(path)
     check_not_input({f"{root}/{name}".rpartition("/")[0] for name in names}, survivors.shards)
     folder = folder_at(path, storage_options)
 
-    def write(number: int) -> tuple[int, bool]:
-        shard = survivors.shards[number]
-        mark = fingerprint_of([survivors.fingerprint, shard.source, shard.name, list(chosen)])
-        rows = _rows_marked(folder, root, names[number], mark)
-        if rows is not None:
-            return rows, True
-        table = survivors.rows(number, list(chosen)).select(list(chosen)).cast(pa.schema(chosen.items()))
-        with folder.create(names[number]) as file:
-            write_parquet(table, file, {_MARK: mark})
-            file.commit()
-        return len(table), False
-
+    write = _WriteShard(survivors.rows, folder, root, tuple(chosen.items()))
+    marks = (fingerprint_of([survivors.fingerprint, each.source, each.name, list(chosen)]) for each in survivors.shards)
     keep = folder.claim()
     try:
         with writing(root):
-            written = list(in_threads(threads or cores(), write, range(len(names))))
+            written = list(
+                spread(folder, root, threads or cores(), write, zip(survivors.shards, names, marks, strict=True))
+            )
     finally:
         folder.release(keep=keep)
     return MetadataSummary(
@@ -108,8 +101,29 @@ def save_metadata(
     )
 
 
-def _chosen(survivors: Survivors, columns: Sequence[str] | None) -> dict[str, pa.DataType]:
-    known = survivors.columns
+@dataclass(frozen=True)
+class _WriteShard:
+    """Write the file of one input shard, unless it is there; how many rows it has, and whether it was there."""
+
+    rows: SurvivingRows
+    folder: Folder
+    root: str
+    columns: tuple[tuple[str, pa.DataType], ...]
+
+    def __call__(self, item: tuple[Shard, str, str]) -> tuple[int, bool]:
+        shard, name, mark = item
+        rows = _rows_marked(self.folder, self.root, name, mark)
+        if rows is not None:
+            return rows, True
+        schema = pa.schema(self.columns)
+        table = self.rows.read(shard, schema.names).select(schema.names).cast(schema)
+        with self.folder.create(name) as file:
+            write_parquet(table, file, {_MARK: mark})
+            file.commit()
+        return len(table), False
+
+
+def _chosen(known: Mapping[str, pa.DataType], columns: Sequence[str] | None) -> dict[str, pa.DataType]:
     if columns is None:
         return dict(known)
     if isinstance(columns, str) or not columns:

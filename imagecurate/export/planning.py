@@ -13,27 +13,35 @@ import pyarrow as pa
 
 from imagecurate.columns import KEY
 from imagecurate.errors import ColumnExistsError, ParameterError, listed
-from imagecurate.export.cut import Cut, cut_by_bytes, cut_by_samples
+from imagecurate.export.cut import cut_by_bytes, cut_by_samples
 from imagecurate.export.folder import DIGESTS
 from imagecurate.export.header import RECORD
 from imagecurate.export.keys import (
+    Clashes,
+    Flags,
     Hashes,
     Naming,
     NewNumbers,
-    RepeatedKeys,
     ToldApart,
+    ends_in,
     hashes,
     shard_suffixes,
 )
+from imagecurate.export.layout import Layout, Slice
 from imagecurate.export.members import Integers, members_of
 from imagecurate.export.sample_rows import read_samples
 from imagecurate.export.survivors import MEMBERS
-from imagecurate.plan.execute import in_threads
+from imagecurate.plan.execute import in_order
 
 if TYPE_CHECKING:
-    from imagecurate.export.survivors import Survivors
+    from imagecurate.export.survivors import SurvivingRows, Survivors
+    from imagecurate.shards.shard import Shard
 
 __all__ = ["Options", "plan_export", "whole_number"]
+
+
+#: Digits of a 64-bit number of shards.
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,8 @@ class Options:
             bytes_per_shard=None if size is None else whole_number("bytes_per_shard", size, RECORD),
             shard_digits=whole_number("shard_digits", self.shard_digits),
         )
+        if whole.shard_digits > _MOST_DIGITS:
+            raise ParameterError(f"shard_digits must be at most {_MOST_DIGITS}, but is {whole.shard_digits}")
         for name, column in (("old_id_col", self.old_id_col), ("id_col", self.id_col)):
             if column is None and name == "old_id_col":
                 continue
@@ -94,10 +104,10 @@ def whole_number(name: str, value: object, least: int = 1) -> int:
     return number
 
 
-def plan_export(survivors: Survivors, options: Options, threads: int, scratch: Path) -> tuple[Cut, Naming]:
+def plan_export(survivors: Survivors, options: Options, threads: int, scratch: Path) -> Layout:
     """Plan from the keys of the kept samples and, for ``bytes_per_shard``, the places of their members.
 
-    What is held grows with the number of shards, not of samples: 8 bytes for each.
+    What is held grows with the number of shards, not of samples.
 
     Parameters
     ----------
@@ -106,53 +116,71 @@ def plan_export(survivors: Survivors, options: Options, threads: int, scratch: P
     options : Options
         How.
     threads : int
-        In which input shards are looked at.
+        In which input shards are looked at, where there are no workers for that.
     scratch : Path
-        Folder for the hashes of very many keys; what is returned may read from it.
+        Folder for what is noted of each key; what is returned may read from it.
 
     Raises
     ------
     ParameterError
         There will be more shards than ``shard_digits`` can number.
     """
-    counts, naming = _named(survivors, options, threads, scratch)
-    if options.bytes_per_shard is None:
-        cut = cut_by_samples(counts, options.samples_per_shard)
-    else:
-        sizes = in_threads(threads, lambda number: _sizes(survivors, number, naming), range(len(survivors.shards)))
-        cut = cut_by_bytes(sizes, options.samples_per_shard, options.bytes_per_shard)
-    if len(cut) > 10**options.shard_digits:
+    layout = _named(survivors, options, threads, scratch)
+    if options.bytes_per_shard is not None:
+        wholes = (layout.slice(number, 0, count) for number, count in enumerate(np.diff(layout.cut.starts).tolist()))
+        sizes = in_order(_Sizes(survivors.rows, layout.naming), wholes, threads)
+        layout = replace(layout, cut=cut_by_bytes(sizes, options.samples_per_shard, options.bytes_per_shard))
+    if len(layout) > 10**options.shard_digits:
         raise ParameterError.because(
-            f"{cut.samples} samples make {len(cut)} shards, more than {options.shard_digits} digits can number",
-            f"shard_digits={len(str(len(cut) - 1))}",
+            f"{layout.cut.samples} samples make {len(layout)} shards, more than {options.shard_digits} digits can "
+            "number",
+            f"shard_digits={len(str(len(layout) - 1))}",
         )
-    return cut, naming
+    return layout
 
 
-def _named(survivors: Survivors, options: Options, threads: int, scratch: Path) -> tuple[Integers, Naming]:
-    """Kept samples of each input shard, and what samples are called."""
+def _named(survivors: Survivors, options: Options, threads: int, scratch: Path) -> Layout:
+    """Plan shards by samples alone, and what samples are called."""
+    shards, suffixes = survivors.shards, shard_suffixes(survivors.shards)
     renumbered = options.old_id_col is not None
-
-    def look(number: int) -> tuple[int, Hashes | None]:
-        samples = read_samples(survivors, number, [KEY])
-        return len(samples), None if renumbered else hashes(samples.keys)
-
-    counts = np.zeros(len(survivors.shards), np.int64)
-    seen = RepeatedKeys(scratch)
-    for number, (count, found) in enumerate(in_threads(threads, look, range(len(counts)))):
+    look = _Look(survivors.rows, None if renumbered else np.sort(hashes(suffixes)))
+    counts = np.zeros(len(shards), np.int64)
+    clashes = Clashes(scratch)
+    for number, (count, keys, looks) in enumerate(in_order(look, shards, threads)):
         counts[number] = count
-        if found is not None:
-            seen.add(found)
+        clashes.add(keys, looks)
+    told_apart = clashes.found() and not renumbered
+    naming = Naming()
     if renumbered:
-        return counts, NewNumbers(options.shard_digits, options.samples_per_shard, options.id_col)
-    repeated = seen.repeated()
-    if not len(repeated):
-        return counts, Naming()
-    return counts, ToldApart(repeated, shard_suffixes(survivors.shards))
+        naming = NewNumbers(options.shard_digits, options.samples_per_shard, options.id_col)
+    elif told_apart:
+        naming = ToldApart()
+    cut = cut_by_samples(counts, options.samples_per_shard)
+    return Layout(shards, suffixes, cut, naming, clashes if told_apart else None, options.shard_digits)
 
 
-def _sizes(survivors: Survivors, number: int, naming: Naming) -> Integers:
-    """Bytes that each kept sample of an input shard takes in a tar, at most."""
-    samples = read_samples(survivors, number, [KEY, MEMBERS])
-    members = members_of(samples, naming.keys(samples.keys, number, 0, 0), naming)
-    return np.bincount(members.sample, members.lengths(naming.growth), minlength=len(samples)).astype(np.int64)
+@dataclass(frozen=True)
+class _Look:
+    """How many samples of an input shard are kept and, unless they get numbers, what is noted of their keys."""
+
+    rows: SurvivingRows
+    suffixes: Hashes | None
+
+    def __call__(self, shard: Shard) -> tuple[int, Hashes, Flags]:
+        samples = read_samples(self.rows, shard, [KEY])
+        if self.suffixes is None:
+            return len(samples), np.zeros(0, np.uint64), np.zeros(0, np.bool_)
+        return len(samples), hashes(samples.keys), ends_in(samples.keys, self.suffixes)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Bytes that each sample of a slice takes in a tar, at most."""
+
+    rows: SurvivingRows
+    naming: Naming
+
+    def __call__(self, slice_: Slice) -> Integers:
+        samples = read_samples(self.rows, slice_.shard, [KEY, MEMBERS])
+        members = members_of(samples, self.naming.keys(samples.keys, slice_, 0, 0), self.naming)
+        return np.bincount(members.sample, members.lengths(self.naming.growth), minlength=len(samples)).astype(np.int64)

@@ -12,6 +12,7 @@ from imagecurate.export.folder import Folder
 from imagecurate.export.folder_at import folder_at, output_path
 from imagecurate.export.occupancy import check_not_input, finished
 from imagecurate.export.planning import Options, whole_number
+from imagecurate.plan.ranks import turn, working_rank
 from imagecurate.plan.threads import cores
 from imagecurate.remote import StorageOptions
 from imagecurate.store.fingerprint import digest as fingerprint_of
@@ -19,7 +20,7 @@ from imagecurate.store.fingerprint import digest as fingerprint_of
 if TYPE_CHECKING:
     from imagecurate.export.survivors import Survivors
 
-__all__ = ["FORMAT", "Request", "check_export"]
+__all__ = ["FORMAT", "Request", "check_export", "turn_at"]
 
 #: Raised when the same samples and options begin to give other bytes: an export is never continued across that.
 FORMAT = 1
@@ -55,17 +56,23 @@ class Request:
         OutputError
             The input lies in the folder.
         """
-        options = options.checked(survivors.columns)
+        columns = survivors.rows.columns
+        options = options.checked(columns)
         threads = cores() if threads is None else whole_number("threads", threads)
         where = output_path(path)
         check_not_input([where], survivors.shards)
-        columns = [[name, str(kind)] for name, kind in survivors.columns.items()]
-        fingerprint = fingerprint_of([FORMAT, survivors.fingerprint, columns, asdict(options)])
+        kinds = [[name, str(kind)] for name, kind in columns.items()]
+        fingerprint = fingerprint_of([FORMAT, survivors.fingerprint, kinds, asdict(options)])
         return cls(where, options, threads, folder_at(where, storage_options, durable=durable), fingerprint)
 
     def finished(self) -> Mapping[str, Any] | None:
         """The manifest, where this very export is complete already; see ``occupancy.finished``."""
         return finished(self.folder, self.path, self.fingerprint)
+
+
+def turn_at(path: str) -> str:
+    """What ranks call the right to begin or end an export to a folder."""
+    return f"export-{fingerprint_of(path)}"
 
 
 def check_export(
@@ -95,8 +102,9 @@ def check_export(
     """
     options = Options(samples_per_shard, bytes_per_shard, shard_digits, old_id_col, id_col, digest)
     request = Request.of(survivors, path, options, threads, durable, storage_options)
-    keep = request.folder.claim()
-    try:
-        request.finished()
-    finally:
-        request.folder.release(keep=keep)
+    with turn(survivors.store, turn_at(request.path)):
+        keep = request.folder.claim(shared=working_rank() is not None)
+        try:
+            request.finished()
+        finally:
+            request.folder.release(keep=keep)

@@ -15,7 +15,8 @@ from imagecurate.export.survivors import SAMPLE
 
 if TYPE_CHECKING:
     from imagecurate.export.members import Integers
-    from imagecurate.export.survivors import Survivors
+    from imagecurate.export.survivors import SurvivingRows
+    from imagecurate.shards.shard import Shard
 
 __all__ = ["SampleRows", "read_samples"]
 
@@ -56,11 +57,11 @@ class SampleRows:
         return SampleRows(self.table.slice(bounds[0], bounds[-1] - bounds[0]), bounds - bounds[0])
 
 
-def read_samples(survivors: Survivors, number: int, columns: Sequence[str]) -> SampleRows:
+def read_samples(rows: SurvivingRows, shard: Shard, columns: Sequence[str]) -> SampleRows:
     """Read columns of the kept samples of an input shard, ``key`` among them."""
-    if not survivors.grouped:
-        table = survivors.rows(number, columns)
+    if not rows.grouped:
+        table = rows.read(shard, columns)
         return SampleRows(table, np.arange(len(table) + 1))
-    table = survivors.rows(number, (*columns, SAMPLE))
+    table = rows.read(shard, (*columns, SAMPLE))
     first = np.diff(table[SAMPLE].to_numpy(), prepend=-1) != 0  # no position is -1
     return SampleRows(table.drop_columns(SAMPLE), np.append(np.flatnonzero(first), len(table)))

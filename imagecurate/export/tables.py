@@ -16,9 +16,11 @@ import pyarrow.parquet as pq
 
 from imagecurate.columns import KEY
 from imagecurate.export.sample_rows import SampleRows, read_samples
+from imagecurate.plan.threads import cores
 
 if TYPE_CHECKING:
-    from imagecurate.export.survivors import Survivors
+    from imagecurate.export.survivors import SurvivingRows
+    from imagecurate.shards.shard import Shard
 
 __all__ = ["RowCache", "exported_schema", "exported_table", "free_name", "write_parquet"]
 
@@ -29,37 +31,38 @@ ROW_GROUP = 10_000
 class RowCache:
     """Rows of input shards, read once for all output shards that they go to.
 
-    Output shards are written in order, several at a time, so what was read last is what is wanted next.
+    Output shards are written in order, several at a time, so what was read last is what is wanted next: rows of one
+    input shard more are held than there are threads.  Sent to another process, it arrives empty.
 
     Parameters
     ----------
-    survivors : Survivors
+    rows : SurvivingRows
         Where rows come from.
     columns : sequence of str
         Which of their columns.
-    most : int
-        Input shards whose rows are held.
     """
 
-    def __init__(self, survivors: Survivors, columns: Sequence[str], most: int) -> None:
-        self._survivors = survivors
+    def __init__(self, rows: SurvivingRows, columns: Sequence[str]) -> None:
+        self._rows = rows
         self._columns = tuple(columns)
-        self._most = most
-        self._held: OrderedDict[int, Future[SampleRows]] = OrderedDict()
+        self._held: OrderedDict[Shard, Future[SampleRows]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, number: int) -> SampleRows:
+    def __reduce__(self) -> tuple[type[RowCache], tuple[SurvivingRows, Sequence[str]]]:
+        return RowCache, (self._rows, self._columns)
+
+    def read(self, shard: Shard) -> SampleRows:
         """Kept samples of an input shard; who comes while another thread reads them waits for it."""
         with self._lock:
-            future = self._held.get(number)
+            future = self._held.get(shard)
             missing = future is None
             if future is None:
-                future = self._held[number] = Future()
-                while len(self._held) > self._most:
+                future = self._held[shard] = Future()
+                while len(self._held) > cores() + 1:
                     self._held.popitem(last=False)
         if missing:
             try:
-                future.set_result(read_samples(self._survivors, number, self._columns))
+                future.set_result(read_samples(self._rows, shard, self._columns))
             except BaseException as error:
                 future.set_exception(error)
                 raise

@@ -6,31 +6,35 @@ import logging
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from imagecurate.columns import KEY
-from imagecurate.export.cut import Cut
 from imagecurate.export.failures import writing
-from imagecurate.export.folder import WORK
 from imagecurate.export.keys import Naming, ToldApart
+from imagecurate.export.layout import Layout
 from imagecurate.export.ledger import write_ledger
 from imagecurate.export.occupancy import CLAIM, MANIFEST, RUN, TIMINGS, check_foreign
 from imagecurate.export.planning import Options, plan_export
-from imagecurate.export.records import FileRecord, Manifest, Record, recorded, to_json
-from imagecurate.export.request import FORMAT, Request
+from imagecurate.export.records import FileRecord, Manifest, Record, read_json, to_json
+from imagecurate.export.request import FORMAT, Request, turn_at
 from imagecurate.export.shard_writer import ShardWriter
+from imagecurate.export.spread import spread
 from imagecurate.export.survivors import MEMBERS
 from imagecurate.export.tables import RowCache, exported_schema, free_name
-from imagecurate.plan.execute import in_threads
+from imagecurate.plan.execute import share_out
+from imagecurate.plan.outcome import PassStats
+from imagecurate.plan.ranks import turn, working_rank
 from imagecurate.remote import StorageOptions
 
 if TYPE_CHECKING:
     from imagecurate.export.survivors import Survivors
+    from imagecurate.store.writing import StorePath
 
 __all__ = ["ExportSummary", "to_webdataset"]
 
@@ -140,71 +144,106 @@ def to_webdataset(
         The input is not what it was when it was indexed.
     """
     options = Options(samples_per_shard, bytes_per_shard, shard_digits, old_id_col, id_col, digest)
-    request = Request.of(survivors, path, options, threads, durable, storage_options)
-    folder, export = request.folder, _Export(survivors, request)
-    keep = folder.claim()
-    try:
-        summary = export.known()
-        if summary is None:
-            with writing(request.path), tempfile.TemporaryDirectory(dir=folder.scratch) as scratch:
-                cut, naming = export.plan(Path(scratch))
-                keep = True  # from here on, what an error or a kill leaves is worth going on with
-                summary = export.write(cut, naming, Path(scratch), run_record or {}, progress)
-        keep = False
-    finally:
-        folder.release(keep=keep)
-    return summary
+    export = _Export(survivors, Request.of(survivors, path, options, threads, durable, storage_options))
+    return export.run(run_record or {}, progress)
 
 
 class _Export:
-    """The phases of one export: known, plan, write."""
+    """The phases of one export: begin, plan, write.
+
+    Of several ranks each plans by itself, all write shards, and the first that finds every shard written does the rest.
+    """
 
     def __init__(self, survivors: Survivors, request: Request) -> None:
-        self.path = request.path
         self._survivors = survivors
         self._request = request
         self._options = request.options
         self._folder = request.folder
-        self._threads = request.threads
-        self._columns = survivors.columns
+        self._columns = survivors.rows.columns
         self._clock = _Clock()
+        #: Whether what lies unfinished in the folder is worth going on with; None where nothing is to be done about it.
+        self._keep: bool | None = None
 
-    def known(self) -> ExportSummary | None:
+    def run(self, run_record: Mapping[str, Any], progress: Callable[[int, int], None] | None) -> ExportSummary:
+        """Do all of it."""
+        request, is_rank = self._request, working_rank() is not None
+        try:
+            with self._turn():
+                self._keep = self._folder.claim(shared=is_rank) or is_rank  # others may write already
+                summary = self._known()
+                if summary is not None:
+                    self._release(keep=False)
+                    return summary
+            # Another rank may remove the folder's own scratch space, once everything is written.
+            folder = None if is_rank else self._folder.scratch
+            with writing(request.path), tempfile.TemporaryDirectory(dir=folder) as scratch:
+                with self._clock.measured("plan"):
+                    layout = plan_export(self._survivors, self._options, request.threads, Path(scratch))
+                begun = self._begin(layout)
+                write = self._writer(layout.naming)
+                if begun is not None:
+                    share_out(_Shares(write, layout, begun), range(len(layout)), request.threads)
+                with self._turn():
+                    summary = self._known()
+                    if summary is None:
+                        summary = self._finish(layout, write, Path(scratch), run_record, progress)
+                    self._release(keep=False)
+            return summary
+        finally:
+            if self._keep is not None:
+                self._release(keep=self._keep)
+
+    def _turn(self) -> AbstractContextManager[None]:
+        """Of several ranks, one at a time."""
+        return turn(self._survivors.store, turn_at(self._request.path))
+
+    def _release(self, *, keep: bool) -> None:
+        self._keep = None
+        self._folder.release(keep=keep)
+
+    def _known(self) -> ExportSummary | None:
         """The summary, where this very export is complete already."""
         manifest = self._request.finished()
         return None if manifest is None else self._summary(manifest, skipped=manifest["shards"])
 
-    def plan(self, scratch: Path) -> tuple[Cut, Naming]:
-        """Plan, and mark the folder as taken by this plan."""
-        with self._clock.measured("plan"):
-            cut, naming = plan_export(self._survivors, self._options, self._threads, scratch)
-        check_foreign(self._folder, self.path, lambda name: self._is_planned(name, len(cut)))
-        self._folder.write(CLAIM, to_json({"fingerprint": self._request.fingerprint}))
-        return cut, naming
+    def _begin(self, layout: Layout) -> StorePath | None:
+        """Mark the folder as taken by this export; give the folder where ranks share it out, None where it is done."""
+        with self._turn():
+            if self._known() is not None:
+                return None
+            claim = read_json(self._folder, CLAIM)
+            if claim is None:
+                check_foreign(self._folder, self._request.path, lambda name: self._is_planned(name, len(layout)))
+                claim = {"fingerprint": self._request.fingerprint, "begun": uuid.uuid4().hex}
+                self._folder.write(CLAIM, to_json(claim))
+            self._keep = True
+        begun = claim.get("begun", self._request.fingerprint)  # what an earlier release began does not say
+        return self._survivors.store / "claims" / f"export-{begun}"
 
-    def write(
+    def _finish(
         self,
-        cut: Cut,
-        naming: Naming,
+        layout: Layout,
+        write: ShardWriter,
         scratch: Path,
         run_record: Mapping[str, Any],
         progress: Callable[[int, int], None] | None,
     ) -> ExportSummary:
-        """Write shards, ledger and records, the manifest last."""
-        folder, digest = self._folder, self._options.digest
+        """Write the shards that are not there yet, ledger and records, the manifest last."""
+        folder, digest, threads = self._folder, self._options.digest, self._request.threads
         renamed = skipped = samples = 0
+        outputs = (layout[number] for number in range(len(layout)))
         with (scratch / "files").open("w+b") as spool:
             manifest = Manifest(spool, digest)
             with self._clock.measured("shards"):
-                for record, was_there in in_threads(self._threads, self._writer(cut, naming), range(len(cut))):
+                for record, was_there in spread(folder, self._request.path, threads, write, outputs):
                     manifest.add(record.files)
                     renamed += record.count
                     skipped += was_there
                     samples += record.files[0].samples
                     if progress is not None:
-                        progress(samples, cut.samples)
+                        progress(samples, layout.cut.samples)
             with self._clock.measured("ledger"):
-                manifest.add(write_ledger(self._survivors, folder, digest, self._threads))
+                manifest.add(write_ledger(self._survivors, folder, digest, threads))
             export = asdict(self._options) | {"renamed": renamed}
             run = folder.write(RUN, to_json({"export": export} | dict(run_record)), digest)
             manifest.add([FileRecord.of(run, samples)])
@@ -212,38 +251,23 @@ class _Export:
                 "format": FORMAT,
                 "fingerprint": self._request.fingerprint,
                 "samples": samples,
-                "shards": len(cut),
+                "shards": len(layout),
                 "bytes": manifest.bytes,
                 "renamed": renamed,
                 "digest": digest,
             }
             folder.write(TIMINGS, to_json(self._clock.record()))
             manifest.write(folder, MANIFEST, head)
-        if renamed and isinstance(naming, ToldApart):
+        if renamed and layout.clashes is not None:
             _log.warning("%d samples share their keys with others and were told apart by source and shard", renamed)
         return self._summary(head, skipped)
 
-    def _writer(self, cut: Cut, naming: Naming) -> Callable[[int], tuple[Record, bool]]:
-        old_key = self._options.old_id_col
-        if isinstance(naming, ToldApart):
-            old_key = free_name("original_key", self._columns)
-        rows = RowCache(self._survivors, (*self._columns, MEMBERS), self._threads + 1)
+    def _writer(self, naming: Naming) -> ShardWriter:
+        rows, options = self._survivors.rows, self._options
+        old_key = free_name("original_key", self._columns) if isinstance(naming, ToldApart) else options.old_id_col
         schema = exported_schema(self._columns, old_key)
-        options = self._options
-        writer = ShardWriter(
-            self._survivors, self._folder, cut, naming, rows, schema, old_key, options.id_col, options.digest
-        )
-        steps = self._folder.names(WORK)
-
-        def write(shard: int) -> tuple[Record, bool]:
-            name = f"{shard:0{options.shard_digits}d}"
-            if f"{name}.json" in steps and (record := recorded(self._folder, name)):
-                return record, True
-            record = writer.write(shard, name)
-            record.keep(self._folder, name)
-            return record, False
-
-        return write
+        cached = RowCache(rows, (*self._columns, MEMBERS))
+        return ShardWriter(rows, cached, self._folder, naming, schema, old_key, options.id_col, options.digest)
 
     def _is_planned(self, name: str, shards: int) -> bool:
         if name in (MANIFEST, RUN, TIMINGS) or name.startswith("ledger/"):
@@ -253,7 +277,26 @@ class _Export:
 
     def _summary(self, manifest: Mapping[str, Any], skipped: int) -> ExportSummary:
         counts = {name: manifest[name] for name in ("samples", "shards", "bytes", "renamed")}
-        return ExportSummary(self.path, **counts, skipped=skipped, seconds=self._clock.seconds)
+        return ExportSummary(self._request.path, **counts, skipped=skipped, seconds=self._clock.seconds)
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """Output shards by their numbers, as ranks share them out."""
+
+    write: ShardWriter
+    layout: Layout
+    claims: StorePath
+
+    def claimed_as(self, item: int) -> str:
+        return f"{item:09d}"
+
+    def __call__(self, item: int) -> tuple[Record, PassStats]:
+        record, _ = self.write(self.layout[item])
+        return record, PassStats()
+
+    def in_pieces(self, item: int) -> None:
+        """Nothing: a copy kills no process."""
 
 
 class _Clock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import simplejpeg
@@ -15,7 +15,7 @@ from imagecurate.images.header import JpegHeader, jpeg_header
 from imagecurate.images.policy import Decoded, DecodePolicy, ImageInfo
 from imagecurate.images.process import ONE_LARGE, DecoderProcess
 
-__all__ = ["Decoder", "plain_info"]
+__all__ = ["Decoder", "decode_plain", "is_turned", "plain_info"]
 
 #: Work, in pixels times scans, that a plain JPEG may cost in the calling thread, where nothing could end it: about two
 #: seconds.  Baseline files have one scan; ten is usual in progressive ones.
@@ -46,13 +46,15 @@ class Decoder:
         self._idle: list[DecoderProcess] = []
         weakref.finalize(self, _close_all, self._idle)
 
-    def decode(self, data: bytes | bytearray | memoryview) -> Decoded:
+    def decode(self, data: bytes | bytearray | memoryview, header: JpegHeader | None = None) -> Decoded:
         """Decode one file.
 
         Parameters
         ----------
         data : bytes-like
             The whole file.
+        header : JpegHeader, optional
+            What ``jpeg_header(data)`` gives, where that is known.
 
         Returns
         -------
@@ -68,24 +70,12 @@ class Decoder:
             data = bytes(data)
         if not data:
             return Decoded(None, ImageInfo(error="empty file"))
-        header = jpeg_header(data)
+        header = header or jpeg_header(data)
         if header is not None and header.is_plain:
-            pixels = self._decode_plain(data, header)
+            pixels = decode_plain(data, header, self.policy)
             if pixels is not None:
                 return Decoded(pixels, plain_info(header))
         return self._decode_apart(data)
-
-    def _decode_plain(self, data: bytes, header: JpegHeader) -> NDArray[np.uint8] | None:
-        """Decode in this thread; None where the file has a flaw, is too large or might take long."""
-        size = header.width * header.height
-        if size > self.policy.max_pixels or size * header.scans > _MAX_INLINE_WORK:
-            return None
-        with ONE_LARGE if size > wire.LARGE_PIXELS else contextlib.nullcontext():
-            try:
-                pixels = simplejpeg.decode_jpeg(data)
-            except ValueError:  # Pillow, which has the policy, says what the flaw is and whether it matters
-                return None
-            return _upright(pixels, header.orientation)
 
     def _decode_apart(self, data: bytes) -> Decoded:
         while True:
@@ -128,6 +118,44 @@ def _close_all(processes: list[DecoderProcess]) -> None:
         processes.pop().close()
 
 
+def decode_plain(
+    data: bytes, header: JpegHeader, policy: DecodePolicy, reduction: Literal[1, 2, 4, 8] = 1
+) -> NDArray[np.uint8] | None:
+    """Decode a plain JPEG in this thread.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    header : JpegHeader
+        Of a plain one.
+    policy : DecodePolicy
+    reduction : {1, 2, 4, 8}, default=1
+        Stored pixels a decoded one, along each edge; the last one may stand for fewer.
+
+    Returns
+    -------
+    array of shape (height, width, 3), uint8, or None
+        Upright RGB; None where the file has a flaw, is too large or might take long.
+    """
+    size = header.width * header.height
+    if size > policy.max_pixels or size * header.scans > _MAX_INLINE_WORK:
+        return None
+    with ONE_LARGE if size > wire.LARGE_PIXELS else contextlib.nullcontext():
+        try:
+            pixels = simplejpeg.decode_jpeg(
+                data, min_height=-(-header.height // reduction), min_width=-(-header.width // reduction)
+            )
+        except ValueError:  # Pillow, which has the policy, says what the flaw is and whether it matters
+            return None
+        return _upright(pixels, header.orientation)
+
+
+def is_turned(header: JpegHeader) -> bool:
+    """Whether rows and columns of the upright picture are exchanged in the file (CIPA DC-008, 4.6.4)."""
+    return header.orientation >= 5
+
+
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Apply an EXIF orientation (CIPA DC-008, 4.6.4) to stored pixels."""
     if orientation == 1:
@@ -143,10 +171,10 @@ def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 def plain_info(header: JpegHeader) -> ImageInfo:
     """What is known of a plain JPEG file that can be decoded."""
-    is_turned = header.orientation >= 5  # CIPA DC-008, 4.6.4: rows and columns are exchanged
+    turned = is_turned(header)
     return ImageInfo(
-        width=header.height if is_turned else header.width,
-        height=header.width if is_turned else header.height,
+        width=header.height if turned else header.width,
+        height=header.width if turned else header.height,
         format="jpeg",
         mode="L" if header.components == 1 else "RGB",
         bit_depth=header.precision,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from imagecurate.backend.gpu_pixels import Job, JpegResizer
 from imagecurate.errors import ParameterError
+from imagecurate.images.decoder import is_turned
 from imagecurate.images.geometry import Span
 from imagecurate.images.header import JpegHeader
 from imagecurate.images.policy import DecodePolicy
@@ -22,10 +23,10 @@ from imagecurate.images.preprocessing import Preprocessing
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DevicePictures"]
+__all__ = ["FILTERS", "DevicePictures", "check_filter"]
 
 #: Filters of DALI that are Pillow's.
-_FILTERS = ("bicubic", "bilinear")
+FILTERS = ("bicubic", "bilinear")
 #: Pixels times scans that decoding one file may take: a second or two of one thread, as in ``Decoder``.
 _MOST_WORK = 300_000_000
 _EOI = b"\xff\xd9"
@@ -72,11 +73,7 @@ class DevicePictures:
     ) -> None:
         import torch
 
-        if preprocessing.interpolation not in _FILTERS:
-            raise ParameterError.because(
-                f"DevicePictures expects bicubic or bilinear interpolation, found {preprocessing.interpolation!r}",
-                "prepare the pictures of this model on the CPU: jpeg_decoder='cpu'.",
-            )
+        check_filter(preprocessing)
         self.preprocessing = preprocessing
         self.policy = policy
         # A thread's current device is its own, so the number is taken once.
@@ -138,19 +135,27 @@ class DevicePictures:
 
     def _job(self, data: bytes, header: JpegHeader, picture: torch.Tensor) -> Job:
         stored = header.height, header.width
-        is_turned = header.orientation >= 5  # CIPA DC-008, 4.6.4: rows and columns are exchanged
-        placement = self.preprocessing.placement(stored[::-1] if is_turned else stored)
+        placement = self.preprocessing.placement(stored[::-1] if is_turned(header) else stored)
         rows, columns = placement.rows, placement.columns
         if (rows.count, columns.count) != self.preprocessing.input_size:
             picture[...] = self._border
         target = picture[rows.pad : rows.pad + rows.count, columns.pad : columns.pad + columns.count]
         # Upright rows run against the stored ones, or upright columns do.
         spans = [(rows, header.orientation in (3, 4, 7, 8)), (columns, header.orientation in (2, 3, 6, 7))]
-        if is_turned:
+        if is_turned(header):
             spans.reverse()
             target = target.transpose(0, 1)
         (top, bottom), (left, right) = (_reach(span, is_flipped) for span, is_flipped in spans)
         return Job(data, stored, (top, left), (bottom, right), target)
+
+
+def check_filter(preprocessing: Preprocessing) -> None:
+    """Raise ``ParameterError`` where DALI has not the filter of a preprocessing."""
+    if preprocessing.interpolation not in FILTERS:
+        raise ParameterError.because(
+            f"DevicePictures expects bicubic or bilinear interpolation, found {preprocessing.interpolation!r}",
+            "prepare the pictures of this model on the CPU: jpeg_decoder='cpu'.",
+        )
 
 
 def _reach(span: Span, is_flipped: bool) -> tuple[float, float]:

@@ -5,7 +5,7 @@ Every rounding is that of timm and torchvision: one pixel more of a resized pict
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["Placement", "Span", "place"]
 
@@ -24,6 +24,8 @@ class Span:
         The resized pixels that are kept.
     pad : int
         Pixels of border before them.
+    reduction : int, default=1
+        Of the pixels that were stored, how many were decoded to one.
     """
 
     stored: int
@@ -31,18 +33,24 @@ class Span:
     start: int
     count: int
     pad: int
+    reduction: int = 1
+
+    @property
+    def decoded(self) -> int:
+        """Pixels there are; the last one may stand for fewer stored ones than the others."""
+        return -(-self.stored // self.reduction)
 
     @property
     def scale(self) -> float:
-        """Stored pixels a resized pixel."""
-        return self.stored / self.resized
+        """Decoded pixels a resized pixel."""
+        return self.stored / self.reduction / self.resized
 
     def needed(self, support: float) -> tuple[int, int]:
-        """First and last + 1 stored pixel that a filter of this half-width looks at for the kept ones."""
+        """First and last + 1 decoded pixel that a filter of this half-width looks at for the kept ones."""
         reach = support * max(self.scale, 1.0) + 1
         first = int((self.start + 0.5) * self.scale - reach)
         last = int((self.start + self.count - 0.5) * self.scale + reach) + 1
-        return max(first, 0), min(last, self.stored)
+        return max(first, 0), min(last, self.decoded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +67,12 @@ class Placement:
         As Pillow 13 decides (python-pillow/Pillow#9549); before, columns always came first, and tall pictures differ by
         0.2 grey levels on average.
         """
-        shrunk = self.rows.stored - self.rows.resized
-        return shrunk > max(0, 2 * (self.columns.stored - self.columns.resized))
+        shrunk = self.rows.decoded - self.rows.resized
+        return shrunk > max(0, 2 * (self.columns.decoded - self.columns.resized))
+
+    def reduced(self, reduction: int) -> Placement:
+        """The same for a picture of which so many pixels, along each edge, were decoded to one."""
+        return Placement(replace(self.rows, reduction=reduction), replace(self.columns, reduction=reduction))
 
 
 def place(size: tuple[int, int], input_size: tuple[int, int], scale_size: tuple[int, int], crop_mode: str) -> Placement:
@@ -79,7 +91,7 @@ def place(size: tuple[int, int], input_size: tuple[int, int], scale_size: tuple[
     Examples
     --------
     >>> place((375, 500), (224, 224), (224, 224), "center").columns
-    Span(stored=500, resized=298, start=37, count=224, pad=0)
+    Span(stored=500, resized=298, start=37, count=224, pad=0, reduction=1)
     """
     resized = _resized(size, scale_size, crop_mode)
     rows, columns = (

@@ -5,19 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imagecurate.errors import ParameterError, listed
 from imagecurate.images.geometry import Placement, place
-from imagecurate.images.resize import FILTERS, resize
+from imagecurate.images.resize import FILTERS, SMOOTH, resize
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["Preprocessing"]
+
+#: Decoded pixels a resized one, along each edge, that a reduced picture keeps at least.  With 3, photographs reduced by
+#: 2, 4 and 8 differ from whole ones by 0.3, 0.4 and 0.5 grey levels on average once resized; with 2 by 0.6 to 0.8.
+_REDUCED_SCALE = 3.0
+
+_REDUCTIONS: tuple[Literal[8, 4, 2], ...] = (8, 4, 2)
 
 _CROP_MODES = ("center", "squash", "border")
 
@@ -60,7 +66,7 @@ class Preprocessing:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     #: Raise it when the same parameters begin to give other pixels.
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         for name, length in (("input_size", 2), ("mean", 3), ("std", 3)):
@@ -135,7 +141,25 @@ class Preprocessing:
         """How an upright picture of this height and width is resized, cropped and padded."""
         return place(size, self.input_size, self._scale_size, self.crop_mode)
 
-    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def reduction(self, size: tuple[int, int]) -> Literal[1, 2, 4, 8]:
+        """How far a JPEG of this upright height and width is reduced when it is decoded for this alone.
+
+        Examples
+        --------
+        >>> preprocessing = Preprocessing((224, 224))
+        >>> preprocessing.reduction((375, 500)), preprocessing.reduction((3000, 4000))
+        (1, 4)
+        """
+        if self.interpolation not in SMOOTH:
+            return 1
+        placement = self.placement(size)
+        scale = min(placement.rows.scale, placement.columns.scale)
+        for reduction in _REDUCTIONS:
+            if scale >= _REDUCED_SCALE * reduction:
+                return reduction
+        return 1
+
+    def prepare(self, pixels: NDArray[np.uint8], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         r"""Resize and crop one picture.
 
         The same as timm's transform on Pillow: within a grey level or two, 0.004 on average, where torch computes
@@ -146,13 +170,17 @@ class Preprocessing:
         ----------
         pixels : array of shape (height, width, 3), uint8
             RGB, C-contiguous.
+        size : (int, int), optional
+            Height and width of the picture of which these are the pixels, where it was reduced as ``reduction`` says.
 
         Returns
         -------
         array of shape (\*input_size, 3), uint8
         """
-        height, width, _ = pixels.shape
-        placement = self.placement((height, width))
+        if size is None:
+            placement = self.placement((pixels.shape[0], pixels.shape[1]))
+        else:
+            placement = self.placement(size).reduced(self.reduction(size))
         kept = resize(pixels, placement, self.interpolation)
         if kept.shape[:2] == self.input_size:
             return kept

@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from imagecurate.images.geometry import Placement, Span
 
-__all__ = ["FILTERS", "resize"]
+__all__ = ["FILTERS", "SMOOTH", "resize"]
 
 #: Filters and their half-widths in target pixels (Pillow, src/libImaging/Resample.c).
 FILTERS = {"bicubic": 2.0, "bilinear": 1.0, "lanczos": 3.0, "hamming": 1.0, "box": 0.5, "nearest": 0.5}
 
 #: Filters that torch has, and in which a rounding error of a position is no more than one of a value.
-_SMOOTH = ("bicubic", "bilinear")
+SMOOTH = ("bicubic", "bilinear")
 
 #: Torch computes all from the picture's first corner to the kept part's last; where that is this many times the kept
 #: part (panoramas), Pillow, which computes the kept part alone, is faster.
@@ -28,7 +28,7 @@ def resize(pixels: NDArray[np.uint8], placement: Placement, interpolation: str) 
 
     Parameters
     ----------
-    pixels : array of shape (placement.rows.stored, placement.columns.stored, 3), uint8
+    pixels : array of shape (placement.rows.decoded, placement.columns.decoded, 3), uint8
     placement : Placement
     interpolation : str
         One of ``FILTERS``.
@@ -39,7 +39,7 @@ def resize(pixels: NDArray[np.uint8], placement: Placement, interpolation: str) 
         C-contiguous.
     """
     rows, columns = placement.rows, placement.columns
-    if interpolation in _SMOOTH:
+    if interpolation in SMOOTH:
         reached = (rows.start + rows.count) * (columns.start + columns.count)
         if reached <= _MOST_WASTE * rows.count * columns.count:
             return _with_torch(pixels, placement, interpolation)
@@ -59,24 +59,24 @@ def _with_torch(pixels: NDArray[np.uint8], placement: Placement, interpolation: 
     # Rows below the last that is needed are left out, and columns right of the last that is kept are not computed; the
     # explicit scale keeps the others where they were.  (An offset of the first pixel cannot be expressed.)
     height, last = _apart(rows, rows.needed(FILTERS[interpolation])[1])
-    width, _ = _apart(columns, columns.stored)
+    width, _ = _apart(columns, columns.decoded)
     # The batch axis goes in front before the axes are swapped: the other way round torch takes the strides for those
     # of planes and lays out its result so, which costs 40 %.
-    picture = torch.from_numpy(pixels[:last])[None].permute(0, 3, 1, 2)  # (1, 3, last, columns.stored)
+    picture = torch.from_numpy(pixels[:last])[None].permute(0, 3, 1, 2)  # (1, 3, last, columns.decoded)
     if placement.vertical_first:
-        picture = resized(picture, (height, columns.stored), False, 1 / rows.scale, None)
+        picture = resized(picture, (height, columns.decoded), False, 1 / rows.scale, None)
     picture = resized(picture, (height, width), False, 1 / rows.scale, 1 / columns.scale)
     return _cut(picture[0].permute(1, 2, 0).numpy(), rows, columns)
 
 
 def _apart(span: Span, last: int) -> tuple[int, int]:
-    """Resized and stored pixels to ask torch for, which takes equal numbers for nothing to do."""
+    """Resized and decoded pixels to ask torch for, which takes equal numbers for nothing to do."""
     if span.scale == 1:
-        return span.stored, span.stored
+        return span.decoded, span.decoded
     end = span.start + span.count
     if end != last:
         return end, last
-    return (end, last + 1) if last < span.stored else (end + 1, last)
+    return (end, last + 1) if last < span.decoded else (end + 1, last)
 
 
 def _whole_with_pillow(pixels: NDArray[np.uint8], placement: Placement, interpolation: str) -> NDArray[np.uint8]:

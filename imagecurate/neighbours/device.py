@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imagecurate.backend.memory import is_out_of_memory, release_caches
 from imagecurate.neighbours import search
 from imagecurate.neighbours.search import Found, Near, Side
 from imagecurate.neighbours.vectors import cosine, product_error
@@ -42,21 +43,25 @@ def earlier_neighbours(x: Side, y: Side, near: Near, most: int) -> Found:
     with _lock:
         try:
             return compare(x, y, near, most, torch.device("cuda"))
-        except torch.OutOfMemoryError:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             log.warning(
                 "comparing %d with %d vectors took more memory than the GPU has; the CPU does it", len(x), len(y)
             )
-            forget()
+    forget()
     return search.earlier_neighbours(x, y, near, most)
 
 
-def forget() -> None:
-    """Give back the memory of the device."""
-    import torch
+def forget() -> bool:
+    """Give back the memory of the device; False where nothing was held.
 
+    Copies are kept for the next comparison, and nobody says that there is none: who needs the room takes it.
+    """
+    held = bool(_held)
     _held.clear()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_caches()
+    return held
 
 
 def compare(x: Side, y: Side, near: Near, most: int, device: torch.device) -> Found:
@@ -99,7 +104,7 @@ class _Copies:
         for rows, block in _blocks(side.prefixes):
             self.prefixes[rows, :width] = torch.from_numpy(block).to(device).half()
         self.vectors: torch.Tensor | None = None
-        torch.cuda.empty_cache()  # what torch holds from earlier work counts as taken; without a GPU this does nothing
+        release_caches()  # what is kept of earlier work counts as taken
         if side.vectors.nbytes <= room(device):
             self.vectors = torch.empty(side.vectors.shape, device=device)
             for rows, block in _blocks(side.vectors):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from imagecurate.backend.clusters import Device, best_device, clusters_on
 from imagecurate.backend.cpu_clusters import one_blas_thread
+from imagecurate.backend.machines import machine_of_run
 from imagecurate.neighbours.cells import Centroids, automatic_cells
 from imagecurate.neighbours.search import prefixes
 from imagecurate.neighbours.vectors import farthest
@@ -147,7 +148,8 @@ def choose(
     exact : bool, default=True
         False compares within cells alone.
     device : "cpu", "cuda" or "auto"
-        Where to compare: by default on a GPU where there is one and enough to do.
+        Where to compare: by default on a GPU where workers have one, and enough to do.  Centroids and axes are fitted
+        in this process, on its own GPU if it has one.
 
     Returns
     -------
@@ -159,7 +161,7 @@ def choose(
     d = sample.shape[1]
     brute = Option("brute", d, 1, 1.0, 0.0, 1.0)
     if device == "auto":
-        device = best_device() if rows >= DEVICE_ROWS else "cpu"
+        device = machine_of_run().device if rows >= DEVICE_ROWS else "cpu"
     if exact and (name == "brute" or (name == "auto" and rows <= FEW_ROWS)):
         return Plan(rows, d, 0, (brute,), "brute", device), None, None
     measured = _Measured(sample, rows, eps, device)
@@ -177,7 +179,8 @@ def choose(
     fit = costs.assign * float(FIT_PASSES * len(sample) + rows) * k * d  # and assigning the rows
     centroids = None
     if not exact or name == "cells" or (name == "auto" and fit < measured.cost(options[-1])):
-        centroids = Centroids.of(clusters_on(device).k_means(sample, k, max_iter=max_iter, random_state=random_state))
+        k_means = measured.fitting.k_means
+        centroids = Centroids.of(k_means(sample, k, max_iter=max_iter, random_state=random_state))
         share, pairs_of_cells, entries = measured.cells(centroids, exact)
         width, within = measured.best_width(share)
         extra = fit + entries * costs.entry + pairs_of_cells * costs.cell
@@ -198,7 +201,8 @@ class _Measured:
     def __init__(self, sample: NDArray[np.float32], rows: int, eps: float, device: Device) -> None:
         self.sample, self.rows, self.eps, self.costs = sample, rows, eps, COSTS[device]
         self.d: int = sample.shape[1]
-        self.axes = clusters_on(device).principal_axes(sample)
+        self.fitting = clusters_on(best_device() if device == "cuda" else "cpu")
+        self.axes = self.fitting.principal_axes(sample)
         self.pairs: float = max(rows, 1) * max(rows - 1, 1) / 2
         self._candidates: dict[int, float] = {}
 

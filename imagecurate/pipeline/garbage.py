@@ -10,6 +10,7 @@ from pathlib import Path
 
 from imagecurate.errors import OutputError
 from imagecurate.pipeline.pipeline import Pipeline
+from imagecurate.plan.ranks import LOG
 from imagecurate.plan.steps import Stored
 from imagecurate.store import StorePath
 from imagecurate.store.compact import discard
@@ -20,6 +21,12 @@ __all__ = ["Garbage", "collect", "garbage_in"]
 
 #: Seconds after which a file that is being written counts as left behind: no write takes as long.
 LEFT_BEHIND_S = 3_600.0
+
+#: Why a file can go that was being written.
+_LEFT = "left by a killed process"
+
+#: Folders of what processes tell each other; those at work touch theirs every few seconds.
+_OF_PROCESSES = ("claims", "working")
 
 #: Folders of the store that hold one folder for each of what is kept there.
 _KEPT_BY_NAME = ("columns", "index", "stages", "masks")
@@ -84,7 +91,7 @@ def garbage_in(
     for file in files:
         folder = _folder_of(file.path)
         if file.is_temporary or (file.is_pack and file.path.removesuffix(PACK) not in whole):
-            why = "left by a killed process" if now - file.modified > LEFT_BEHIND_S else None
+            why = _LEFT if now - file.modified > LEFT_BEHIND_S else None
         else:
             why = folders.get(folder) or _why(file, folder, kept)
         if why:
@@ -93,6 +100,12 @@ def garbage_in(
         folder = _folder_of(file.path)
         if folders[folder] is None and (why := _why(file, folder, kept)):
             found.setdefault((why, folder), []).append(file)
+    if any(why != _LEFT and not folder.startswith(_OF_PROCESSES) for why, folder in found):
+        # Ranks would take for done what goes; one at work finds its log gone, and looks at every shard again.
+        for file in files:
+            folder = _folder_of(file.path)
+            if file.path.endswith(LOG) and not folders.get(folder):
+                found.setdefault(("tells ranks of columns that go", folder), []).append(file)
     return [
         Garbage(why, folder, tuple(file.path for file in group), sum(file.size for file in group))
         for (why, folder), group in sorted(found.items())
@@ -140,6 +153,8 @@ def _packed_in(store: Path, files: Iterable[StoredFile]) -> Iterator[StoredFile]
 def _why_all(folder: str, kept: list[_Kept], age_s: float, older_than_s: float | None) -> str | None:
     """Why a folder can go; None where it cannot."""
     kind, _, name = folder.partition("/")
+    if kind in _OF_PROCESSES:
+        return "of processes that have ended" if age_s > LEFT_BEHIND_S else None
     if kind not in _KEPT_BY_NAME:
         return None
     if older_than_s is not None and age_s > older_than_s:
@@ -162,7 +177,7 @@ def _why(file: StoredFile, folder: str, kept: list[_Kept]) -> str | None:
 
 
 def _folder_of(path: str) -> str:
-    return "/".join(path.split("/")[:2])
+    return "/".join(path.split("/")[:-1][:2])
 
 
 def _stem(path: str) -> str:

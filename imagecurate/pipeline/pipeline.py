@@ -17,7 +17,14 @@ from pydantic_core import PydanticUseDefault
 
 from imagecurate.dataset import ImageTextPairDataset
 from imagecurate.dataset.yaml import changed_fields, text_of, write_text
-from imagecurate.errors import ColumnNotFoundError, MissingDependencyError, ParameterError, near_miss
+from imagecurate.errors import (
+    ColumnExistsError,
+    ColumnNotFoundError,
+    MissingDependencyError,
+    OutputError,
+    ParameterError,
+    near_miss,
+)
 from imagecurate.export import ExportSummary, check_export
 from imagecurate.images import DecodePolicy
 from imagecurate.pipeline.record import PlanRecord
@@ -44,7 +51,7 @@ class ExportOptions(BaseModel):
     filter_column: str | None = None
     samples_per_shard: _Count = 10_000
     bytes_per_shard: Annotated[int, Field(ge=10_240, strict=True)] | None = None  # the smallest tar
-    shard_digits: _Count = 5
+    shard_digits: Annotated[int, Field(gt=0, le=18, strict=True)] = 5  # more than there can be shards
     old_id_col: str | None = None
     digest: Literal["xxh3_128", "sha256"] = "xxh3_128"
     durable: bool = False
@@ -182,7 +189,8 @@ class Pipeline(BaseModel):
             raise ParameterError.because(
                 "this pipeline has no input", "Pipeline([…], input='data', output='curated'), or call it with a dataset"
             )
-        with self._source.naming("input", but={ColumnNotFoundError: "id_col", MissingDependencyError: "backend"}):
+        others = {ColumnNotFoundError: "id_col", MissingDependencyError: "backend", OutputError: "workdir"}
+        with self._source.naming("input", but=others):
             return ImageTextPairDataset.from_webdataset(
                 self.input,
                 id_col=self.id_col,
@@ -239,7 +247,7 @@ class Pipeline(BaseModel):
         until : str, optional
             Compute no further than this step, and write no output; see `dataset`.
         rehearsal : Rehearsal, optional
-            What `rehearse` gave, where that was asked for before.
+            What `rehearse` gave, where that was asked for before, and `check_output` as well.
 
         Returns
         -------
@@ -248,18 +256,44 @@ class Pipeline(BaseModel):
         summary : ExportSummary or None
             None where nothing was to be written.
         """
-        rehearsal = rehearsal or self.rehearse(until)
-        options = self.export.model_dump(exclude={"filter_column"})
-        planned = rehearsal.planned()
+        if rehearsal is None:
+            rehearsal = self.rehearse(until)
+            self.check_output(rehearsal, until)
         output = self.output if until is None else None
-        if output is not None and working_rank() is None:  # before days of work; ranks would hinder each other
-            survivors = Survivors(planned._ready, planned._shards)
-            check_export(survivors, output, id_col=self.id_col, storage_options=self.storage_options, **options)
-        with PlanRecord.begin(planned, output, self._source.path).ending():
+        with PlanRecord.begin(rehearsal.planned(), output, self._source.path).ending():
             dataset = rehearsal.dataset(self.steps(until), self._naming)
             if output is None:
                 return dataset.compute(progress=progress), None
-            return dataset, dataset.to_webdataset(output, progress=progress, **options)
+            return dataset, dataset.to_webdataset(output, progress=progress, **self._export_options)
+
+    def check_output(self, rehearsal: Rehearsal, until: str | None = None) -> None:
+        """Raise what writing the output would raise, before days of work; nothing is left there.
+
+        Parameters
+        ----------
+        rehearsal : Rehearsal
+        until : str, optional
+            The step behind which nothing is computed: then no output is written.
+
+        Raises
+        ------
+        OutputError
+            The input lies there, or another export, or it cannot be written.
+        ParameterError, ColumnExistsError
+            An option of the export does not fit; with file and line, as the others.
+        """
+        if self.output is None or until is not None or working_rank() is not None:  # ranks would hinder each other
+            return
+        planned = rehearsal.planned()
+        survivors = Survivors(planned._ready, planned._shards)
+        with self._source.naming("output", but={ColumnExistsError: "export"}):
+            check_export(
+                survivors,
+                self.output,
+                id_col=self.id_col,
+                storage_options=self.storage_options,
+                **self._export_options,
+            )
 
     def steps(self, until: str | None = None) -> list[Step]:
         """Give the steps, up to one if that is asked for; to the end, the filter of the export is one of them."""
@@ -302,6 +336,10 @@ class Pipeline(BaseModel):
         taken = {step.name or step.expr for step in self.stages if isinstance(step, Filter)}
         quoted = column.replace("`", "``")
         return [Filter(f"`{quoted}`", None if column in taken else column)]
+
+    @property
+    def _export_options(self) -> dict[str, Any]:
+        return self.export.model_dump(exclude={"filter_column"})
 
     def _number_of(self, name: str) -> int:
         """Number of the step that is called so."""

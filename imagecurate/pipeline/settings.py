@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from imagecurate.errors import ParameterError, listed, near_miss
+from imagecurate.pipeline.source import parsed, problem_of
 
 __all__ = ["with_settings"]
 
@@ -53,9 +54,9 @@ def with_settings(
                 f"--set expects key=value, but got {setting!r}", "as in --set stages.0.batch_size=64"
             )
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ParameterError(f"--set {setting}: the value is no YAML: {error}") from None
+            value, _ = parsed(text)
+        except yaml.MarkedYAMLError as error:
+            raise ParameterError(f"--set {setting}: the value is no YAML: {problem_of(error)}") from None
         place = _place(changed, keys, setting)
         _put(changed, place, value, setting)
         places[place] = f"--set {setting}"

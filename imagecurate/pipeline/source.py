@@ -16,10 +16,13 @@ from pydantic import ValidationError
 
 from imagecurate.errors import ImageCurateError, ParameterError, listed, near_miss
 
-__all__ = ["QUOTE", "Source", "misread", "read"]
+__all__ = ["QUOTE", "Source", "misread", "parsed", "problem_of", "read"]
 
 #: What YAML 1.1 takes ``on``, ``off``, ``yes`` and ``no`` for, and what these are as keys.
 _BOOL, _TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
+
+#: Values of a pipeline, a hundred times what the longest has.
+_MOST_VALUES = 100_000
 
 #: What helps where YAML took text for a number, a date, true or false.
 QUOTE = "put it in quotes"
@@ -144,19 +147,40 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[Any, Any], Source]:
         message = f"{path}:{line}: expected UTF-8 text, but found the byte 0x{data[error.start]:02x}"
         raise ParameterError.because(message, "a pipeline is a text file such as curate.yaml") from None
     try:
-        loader = _Loader(text)
-        root = loader.get_single_node()
-        values = loader.construct_document(root) if root else None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise ParameterError(f"{path}:{line}: not well-formed YAML: {error.reason}") from None
+        values, root = parsed(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problem = ", ".join(filter(None, [error.context, error.problem]))
-        raise ParameterError(f"{path}:{line}: not well-formed YAML: {problem}") from None
+        raise ParameterError(f"{path}:{line}: not well-formed YAML: {problem_of(error)}") from None
     if not isinstance(values, dict):
         raise ParameterError.because(f"{path}:1: a pipeline is a mapping", "begin with 'input: …' and 'output: …'")
     return values, Source(str(path), root)
+
+
+def parsed(text: str) -> tuple[Any, yaml.Node | None]:
+    """Read YAML that may have been written to do harm: what it says, and the nodes that know their lines.
+
+    Raises
+    ------
+    yaml.MarkedYAMLError
+        It is no YAML, or has a key twice, a tag that asks for code, a character that no text has, or more in it than
+        anybody writes.
+    """
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        if root is not None:
+            _check_size(root, {}, set())
+        return loader.construct_document(root) if root else None, root
+    except yaml.reader.ReaderError as error:
+        start = yaml.Mark("", error.position, text.count("\n", 0, error.position), 0, None, 0)
+        raise yaml.MarkedYAMLError(problem=error.reason, problem_mark=start) from None
+    except RecursionError:
+        raise yaml.MarkedYAMLError(problem="lists and mappings are nested too deeply") from None
+
+
+def problem_of(error: yaml.MarkedYAMLError) -> str:
+    """Say in one line what is wrong with YAML."""
+    return ", ".join(filter(None, [error.context, error.problem]))
 
 
 def misread(value: Any) -> bool:
@@ -183,11 +207,31 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """Give the line of what looks like a number or date and is none."""
+        """Give the line of what looks like a number or date and is none, or is a text that can be no name or path."""
         try:
-            return super().construct_object(node, deep)
+            value = super().construct_object(node, deep)
         except ValueError as error:
             raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from None
+        if isinstance(value, str) and "\0" in value:
+            raise yaml.MarkedYAMLError(problem="a text holds the character NUL", problem_mark=node.start_mark)
+        return value
+
+
+def _check_size(node: yaml.Node, sizes: dict[yaml.Node, int], around: set[yaml.Node]) -> int:
+    """Give how many values a part has with its aliases written out; raise where a few lines mean billions."""
+    if node in around:
+        raise yaml.MarkedYAMLError(problem="an alias stands within what it names", problem_mark=node.start_mark)
+    if node not in sizes:
+        parts = [node.value] if isinstance(node, yaml.SequenceNode) else []
+        if isinstance(node, yaml.MappingNode):
+            parts = list(zip(*node.value, strict=True))
+        around.add(node)
+        sizes[node] = 1 + sum(_check_size(each, sizes, around) for part in parts for each in part)
+        around.remove(node)
+        if sizes[node] > _MOST_VALUES:
+            problem = f"with its aliases written out this has more than {_MOST_VALUES:,} values"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+    return sizes[node]
 
 
 def _place(loc: Iterable[Any], values: Any) -> tuple[Any, ...]:

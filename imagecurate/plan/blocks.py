@@ -26,9 +26,6 @@ __all__ = ["Block", "image_stage"]
 #: Bytes of encoded images held at a time.  One request serves many small images; a few large ones do not pile up.
 _READ_BYTES = 16 << 20
 
-#: Files that a second source of pictures gets at a time: it is fast by the batch.
-_FILES_AT_ONCE = 32
-
 
 @functools.cache
 def _decoder(policy: DecodePolicy) -> Decoder:
@@ -88,13 +85,13 @@ class Block:
         if header is not None and aside and all(isinstance(prepared.stage, PixelFacts) for prepared in others):
             image.info = plain_info(header)
         elif wanting:
-            image = self._decode(data)
+            image = self._decode(data, header)
         self.decoded += bool(wanting)
         self._infos.append(image.info)
         for prepared in others:
             prepared.take(place, image)
         for number in aside:
-            if header is not None and self._aside[number].add(place, data, header) >= _FILES_AT_ONCE:
+            if header is not None and self._aside[number].add(place, data, header) >= self._prepared[number].at_once:
                 self._prepare_aside(number)
 
     def _prepare_aside(self, number: int) -> None:

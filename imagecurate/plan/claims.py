@@ -84,6 +84,8 @@ class Claims:
         while True:
             try:
                 file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            except FileNotFoundError:  # a store that is put in order loses folders that are empty
+                self._folder.mkdir(parents=True, exist_ok=True)
             except FileExistsError:
                 with contextlib.suppress(FileNotFoundError):  # released just now
                     found = path.read_bytes()

@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from imagecurate.backend.memory import is_out_of_memory
 from imagecurate.columns import matrix, regular, vectors
 from imagecurate.errors import ImageCurateError, StageError
 from imagecurate.plan.stage import ColumnStage, ImageStage, Stage
 from imagecurate.store import ERROR, PART_ROWS, POSITION
 
-__all__ = ["as_table", "is_out_of_memory", "run_column_stage", "run_image_stage"]
+__all__ = ["as_table", "run_column_stage", "run_image_stage"]
 
 
 _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -22,8 +23,7 @@ _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
 #: A stage that fails every row of a full block with the same kind of error is at fault itself.
 _AT_FAULT = PART_ROWS
 
-#: What torch, cuBLAS, cuDNN and Triton say in a plain ``RuntimeError``: there is no memory; the GPU failed.
-_NO_MEMORY = ("out of memory", "can't allocate memory", "_ALLOC_FAILED")
+#: What torch, cuBLAS and cuDNN say in a plain ``RuntimeError``: the GPU failed.
 _GPU_FAILED = ("CUDA error", "[CUDA]", "CUDNN_STATUS")
 
 
@@ -145,13 +145,6 @@ def _one_by_one(
         rows.append(arrays)
         errors += error
     return {name: pa.concat_arrays([arrays[name] for arrays in rows]) for name in stage.adds()}, errors
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """True for want of memory; torch's error for a GPU's is no ``MemoryError``."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and any(said in str(error) for said in _NO_MEMORY)
 
 
 def _is_of_the_machine(error: Exception) -> bool:

@@ -6,20 +6,21 @@ number of shards.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar
 
+from imagecurate.backend.machines import connected_client
 from imagecurate.errors import ParameterError
+from imagecurate.plan.at_work import Crashable, crashes_first
 from imagecurate.plan.ranks import SharedTask, fill, working_rank
 from imagecurate.plan.stopping import check_stop
 from imagecurate.plan.threads import RunStop, cores, stoppable
 
-__all__ = ["WINDOW", "connected_client", "in_order", "in_threads", "windowed"]
+__all__ = ["WINDOW", "connected_client", "in_order", "in_threads", "share_out", "windowed"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,23 +29,14 @@ Result = TypeVar("Result")
 WINDOW = 2
 
 
-def connected_client() -> Any:
-    """The Dask client of this process, or None."""
-    if "distributed" not in sys.modules:
-        return None
-    from distributed import default_client
-
-    try:
-        return default_client()
-    except ValueError:
-        return None
-
-
-def in_order(task: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def in_order(
+    task: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
+) -> Generator[Result, None, None]:
     """Run ``task`` for each item, several at a time, and give the results in the order of the items.
 
-    With a Dask client connected the tasks run on its workers, and ``task``, items and results must be picklable.  Where
-    this process is one of several ranks, they share out what fills the store first.
+    With a Dask client connected the tasks run on its workers, and ``task``, items and results must be picklable.
+    Elsewhere they run in so many threads, one for each processor by default.  Where this process is one of several
+    ranks, they share out what fills the store, or a folder, first.
 
     Raises
     ------
@@ -66,8 +58,19 @@ def in_order(task: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
         return
     if working_rank() is not None and isinstance(task, SharedTask):
         items = list(items)
-        fill(task, items, lambda run, some: in_threads(cores(), run, some))
-    yield from in_threads(cores(), task, items)
+        share_out(task, items, threads)
+    elif isinstance(task, Crashable):
+        items = list(items)
+        with crashes_first(task, items):
+            yield from in_threads(threads or cores(), task, items)
+        return
+    yield from in_threads(threads or cores(), task, items)
+
+
+def share_out(task: SharedTask, items: Sequence[Any], threads: int | None = None) -> None:
+    """Do a task for all items together with the other ranks; nothing where this process is none."""
+    if working_rank() is not None:
+        fill(task, items, lambda run, some: in_threads(threads or cores(), run, some))
 
 
 def in_threads(threads: int, task: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:

@@ -17,6 +17,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.scheduler import KilledWorker
 
 from imagecurate.errors import ClusterError
+from imagecurate.plan.at_work import unnoted
 from imagecurate.plan.execute import WINDOW, windowed
 from imagecurate.plan.stopping import check_stop, is_stopping, when_stopping
 from imagecurate.plan.threads import RunStop, stoppable
@@ -52,6 +53,7 @@ class _TaskOfRun(WorkerPlugin):  # type: ignore[misc]  # which has no types
         self._task = task
 
     def setup(self, worker: Any) -> None:
+        unnoted()
         _runs[self._run] = self._task, RunStop()
 
     def teardown(self, worker: Any) -> None:

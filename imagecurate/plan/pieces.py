@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from imagecurate.errors import StageError
 from imagecurate.images import ImageInfo
+from imagecurate.plan.at_work import unnoted
 from imagecurate.plan.compute import run_image_stage
 from imagecurate.plan.facts import PixelFacts
 from imagecurate.plan.outcome import Positions
@@ -62,8 +63,8 @@ class _Piece(NamedTuple):
     by_step: bool = False
 
 
-def run_in_pieces(work: Work, shard: Shard) -> None:
-    """Compute everything that is missing of a shard; rows that kill the process become failed rows.
+def run_in_pieces(work: Work, shard: Shard, rows: Positions | None = None) -> None:
+    """Compute everything that is missing of a shard, or of some rows; those that kill the process become failed rows.
 
     An error that is raised, and kills nothing, ends this early: the pass over the shard will meet it again.
 
@@ -72,6 +73,8 @@ def run_in_pieces(work: Work, shard: Shard) -> None:
     work : Work
         With its plan resolved.
     shard : Shard
+    rows : array of int, optional
+        All by default.
 
     Raises
     ------
@@ -86,8 +89,9 @@ def run_in_pieces(work: Work, shard: Shard) -> None:
     ]
     with ShardPass(work, shard, frozenset()) as shard_pass:
         every = np.arange(shard_pass.state.count)
-    cuts = range(PART_ROWS, len(every), PART_ROWS)
-    pieces = deque(_Piece(len(steps), rows) for rows in np.split(every, cuts))
+    wanted = every if rows is None else np.intersect1d(every, rows)
+    cuts = range(PART_ROWS, len(wanted), PART_ROWS)
+    pieces = deque(_Piece(len(steps), piece) for piece in np.split(wanted, cuts))
     while pieces:
         with _Child(work, shard, pieces) as child:
             for _ in child.finished():
@@ -156,6 +160,7 @@ def main() -> None:
     signs = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stage may print
     work, shard, pieces = cloudpickle.load(sys.stdin.buffer)
+    unnoted()
     threading.Thread(target=_end_with_caller, daemon=True).start()
     os.write(signs, b".")
     try:

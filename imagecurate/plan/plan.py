@@ -184,9 +184,9 @@ class Plan:
 
     @functools.cached_property
     def resolved(self) -> Plan:
-        """The same plan with the fingerprint of every stage and join.
+        """The same plan with every stage settled, and the fingerprint of every stage and join.
 
-        Looks at model weights, which may fetch them.
+        Looks at model weights, which may fetch them, and may ask the workers what they compute on.
         """
         if all(step.fingerprint for step in self.steps if isinstance(step, Stored)):
             return self
@@ -196,6 +196,8 @@ class Plan:
         for step in self.steps:
             depends = bool(incoming & set(step.reads))
             added = step.adds(self.schema)
+            if isinstance(step, StageStep):
+                step = dataclasses.replace(step, stage=step.settled)
             if isinstance(step, Stored):
                 fingerprint = self._fingerprint(step, origins)
                 depends = depends or (isinstance(step, StageStep) and step.rows is not None)

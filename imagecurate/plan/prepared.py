@@ -59,6 +59,11 @@ class Prepared:
         """True for a picture that the stage prepares from its file, by ``prepare_files``."""
         return self.files is not None and self.files.takes(data, header)
 
+    @property
+    def at_once(self) -> int:
+        """How many files it is best given at a time."""
+        return 1 if self.files is None else self.files.at_once
+
     def take(self, place: int, image: Decoded) -> None:
         """Prepare a decoded picture."""
         if isinstance(self.stage, PixelFacts):

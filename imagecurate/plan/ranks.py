@@ -6,25 +6,29 @@ nobody has; then all of them find everything there.  What needs all shards, one 
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from imagecurate.errors import ParameterError
 from imagecurate.plan.claims import Claims
+from imagecurate.plan.outcome import PassStats
 from imagecurate.plan.stopping import check_stop
 from imagecurate.store.writing import StorePath
 
-__all__ = ["Rank", "SharedTask", "fill", "turn", "working_as", "working_rank"]
+__all__ = ["LOG", "Rank", "SharedTask", "count_for_rank", "fill", "turn", "working_as", "working_rank"]
 
 #: Seconds between two looks at what the other ranks did.
 _LOOK_S = 0.5
 #: Owners of a shard that died before it is done piece by piece, in processes that it may kill.
 _SUSPECT = 2
+#: How the names of files end that say what a rank did.
+LOG = ".done"
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Rank:
 
     rank: int
     world: int
+    #: What its passes over shards did so far.
+    stats: PassStats = field(default_factory=PassStats, compare=False)
 
 
 @runtime_checkable
@@ -53,11 +59,19 @@ class SharedTask(Protocol):
 
 
 _working: Rank | None = None
+_counting = threading.Lock()
 
 
 def working_rank() -> Rank | None:
     """Which rank this process is, or None."""
     return _working
+
+
+def count_for_rank(stats: PassStats) -> None:
+    """Count in what a pass over a shard did, if this process is a rank."""
+    if _working is not None:
+        with _counting:
+            _working.stats.add(stats)
 
 
 @contextmanager
@@ -92,7 +106,7 @@ def working_as(rank: int, world: int) -> Iterator[Rank]:
 
 
 def fill(
-    task: SharedTask, items: Sequence[Any], run: Callable[[Callable[[Any], None], Iterable[Any]], Iterator[None]]
+    task: SharedTask, items: Sequence[Any], run: Callable[[Callable[[Any], bool], Iterable[Any]], Iterator[bool]]
 ) -> None:
     """Do a task for all items together with the other ranks; it is done when this returns.
 
@@ -108,32 +122,30 @@ def fill(
     folder = _mounted(task.claims)
     claims, done = Claims(folder), _Done(folder)
 
-    def work_on(item: Any) -> None:
+    def work_on(item: Any) -> bool:
         name = task.claimed_as(item)
         if name in done or (deaths := claims.take(name)) is None:
-            return
+            return False
         try:
             done.look()
             if name in done:  # between the look and the claim
-                return
+                return False
             if deaths >= _SUSPECT:
                 task.in_pieces(item)
             task(item)
             done.add(name)
+            return True
         finally:
             claims.release(name)
 
     first = _working.rank * len(items) // _working.world
-    left = [*items[first:], *items[:first]]
+    mine_first = [(task.claimed_as(item), item) for item in (*items[first:], *items[:first])]
     while True:
         done.look()
-        left = [item for item in left if task.claimed_as(item) not in done]
+        left = [item for name, item in mine_first if name not in done]
         if not left:
             return
-        before = done.mine
-        for _ in run(work_on, left):
-            pass
-        if done.mine == before:
+        if not sum(run(work_on, left)):
             check_stop()
             time.sleep(_LOOK_S)
 
@@ -180,12 +192,11 @@ def _mounted(folder: StorePath) -> Path:
 
 
 class _Done:
-    """What the ranks did: a file of names for each of them, which only grows."""
+    """What the ranks did: a file of names for each of them, which only grows, unless a store is put in order."""
 
     def __init__(self, folder: Path) -> None:
-        self.mine = 0
         self._folder = folder
-        self._path = folder / f"{uuid.uuid4().hex}.done"
+        self._path = folder / f"{uuid.uuid4().hex}{LOG}"
         self._names: set[str] = set()
         self._read: dict[Path, int] = {}
 
@@ -194,16 +205,23 @@ class _Done:
 
     def add(self, name: str) -> None:
         """Say that something is done."""
+        self._folder.mkdir(parents=True, exist_ok=True)  # it goes with the logs where they are removed
         with self._path.open("ab", buffering=0) as file:
             file.write(f"{name}\n".encode())
         self._names.add(name)
-        self.mine += 1
 
     def look(self) -> None:
-        """Read what the others added."""
-        for path in self._folder.glob("*.done"):
-            with path.open("rb") as file:
+        """Read what was added; where a log was removed, as the columns that it speaks of may be, begin anew."""
+        sizes = {}
+        for path in self._folder.glob(f"*{LOG}"):
+            with suppress(FileNotFoundError):
+                sizes[path] = path.stat().st_size
+        if any(sizes.get(path, 0) < read for path, read in self._read.items()):
+            self._names.clear()
+            self._read.clear()
+        for path in sizes:
+            with suppress(FileNotFoundError), path.open("rb") as file:
                 start = file.seek(self._read.get(path, 0))
                 lines, newline, _ = file.read().rpartition(b"\n")  # the last line may be half a line
-            self._names.update(lines.decode().split("\n") if newline else ())
-            self._read[path] = start + len(lines) + len(newline)
+                self._names.update(lines.decode().split("\n") if newline else ())
+                self._read[path] = start + len(lines) + len(newline)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,11 +18,12 @@ from imagecurate.backend import backend_named
 from imagecurate.columns import Frame
 from imagecurate.errors import StageError
 from imagecurate.plan.alive_rows import AliveRows
+from imagecurate.plan.at_work import NOTES
 from imagecurate.plan.compute import as_table
 from imagecurate.plan.ledger import StepCounts, count_outcome, ledger_of
 from imagecurate.plan.outcome import PassStats, Positions
 from imagecurate.plan.pieces import run_in_pieces
-from imagecurate.plan.ranks import turn
+from imagecurate.plan.ranks import count_for_rank, turn
 from imagecurate.plan.shard_pass import ShardPass
 from imagecurate.plan.shard_state import Work
 from imagecurate.plan.stage import DatasetStage
@@ -34,7 +36,7 @@ from imagecurate.shards.shard import identities
 from imagecurate.store import digest
 from imagecurate.store.writing import StorePath
 
-__all__ = ["CountSamples", "FirstRows", "RunShard", "Survivors", "run_dataset_stage", "run_record"]
+__all__ = ["CountSamples", "FirstRows", "RunShard", "SurvivingRows", "Survivors", "run_dataset_stage", "run_record"]
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,10 @@ class RunShard:
     strict: bool = field(default_factory=is_strict)
 
     def __call__(self, shard: Shard) -> tuple[StepCounts, PassStats]:
-        shard = self._seen(shard)
-        if self.strict:
-            return self._strictly(shard)
-        with _whole_pass(self.work, shard, self.on_block) as shard_pass:
-            counts = count_outcome(shard_pass.state, shard_pass.run(tidy=True))
-            return counts, shard_pass.stats
+        run = self._strictly if self.strict else self._run
+        counts, stats = run(self._seen(shard))
+        count_for_rank(stats)
+        return counts, stats
 
     @property
     def claims(self) -> StorePath:
@@ -77,12 +77,26 @@ class RunShard:
         """Name of a shard in that folder."""
         return self._seen(shard).metadata_token
 
-    def in_pieces(self, shard: Shard) -> None:
-        """Compute what is missing of a shard piece by piece, in processes that it may kill."""
-        run_in_pieces(self.work, self._seen(shard))
+    @property
+    def notes(self) -> Path:
+        """Folder where processes note which rows they are at work on."""
+        return self.work.store.local / NOTES
+
+    def noted_as(self, shard: Shard) -> str:
+        """Name of a shard in that folder."""
+        return self._seen(shard).token
+
+    def in_pieces(self, shard: Shard, rows: Positions | None = None) -> None:
+        """Compute what is missing of a shard, or of some rows, piece by piece, in processes that it may kill."""
+        run_in_pieces(self.work, self._seen(shard), rows)
 
     def _seen(self, shard: Shard) -> Shard:
         return shard if self.exact else self.work.view(shard, self.work.plan.steps)
+
+    def _run(self, shard: Shard) -> tuple[StepCounts, PassStats]:
+        with _whole_pass(self.work, shard, self.on_block) as shard_pass:
+            counts = count_outcome(shard_pass.state, shard_pass.run(tidy=True))
+            return counts, shard_pass.stats
 
     def _strictly(self, shard: Shard) -> tuple[StepCounts, PassStats]:
         """The same, but the first failure ends the run."""
@@ -124,40 +138,57 @@ class FirstRows:
 
 
 @dataclass(frozen=True)
-class Survivors:
-    """What an exporter sees of a dataset: the kept samples of each shard, their bytes, and the ledger."""
+class SurvivingRows:
+    """What an exporter sees of any shard: the kept samples, their bytes, and the ledger."""
 
     work: Work
-    shards: Sequence[Shard]
 
     @property
     def columns(self) -> Mapping[str, pa.DataType]:
         """Metadata columns, in order."""
         return self.work.plan.schema
 
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """Changes with the plan and with the shards; made once, for an exporter asks with every shard."""
-        return digest([self.work.plan.fingerprint, identities(self.shards)])
-
-    def rows(self, number: int, columns: Sequence[str]) -> pa.Table:
-        """Columns of the kept samples of a shard, in order of position."""
-        with _whole_pass(self.work, self.shards[number]) as shard_pass:
-            return pa.table(shard_pass.columns(columns, shard_pass.run().survivors))
-
-    def ledger(self, number: int) -> pa.Table:
-        """One row for each sample of a shard."""
-        with _whole_pass(self.work, self.shards[number]) as shard_pass:
-            return ledger_of(shard_pass.state, shard_pass.run())
-
     @property
     def grouped(self) -> bool:
         """True where several rows may be one sample, which ``_sample`` tells."""
         return self.work.plan.images == "all"
 
-    def open(self, number: int) -> ByteSource:
+    def read(self, shard: Shard, columns: Sequence[str]) -> pa.Table:
+        """Columns of the kept samples of a shard, in order of position."""
+        with _whole_pass(self.work, shard) as shard_pass:
+            return pa.table(shard_pass.columns(columns, shard_pass.run().survivors))
+
+    def ledger(self, shard: Shard) -> pa.Table:
+        """One row for each sample of a shard."""
+        with _whole_pass(self.work, shard) as shard_pass:
+            return ledger_of(shard_pass.state, shard_pass.run())
+
+    def open(self, shard: Shard) -> ByteSource:
         """The bytes of a shard."""
-        return open_shard(self.shards[number], storage_options=self.work.storage_options)
+        return open_shard(shard, storage_options=self.work.storage_options)
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """What an exporter sees of a dataset."""
+
+    work: Work
+    shards: Sequence[Shard]
+
+    @property
+    def rows(self) -> SurvivingRows:
+        """What each shard holds."""
+        return SurvivingRows(self.work)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes with the plan and with the shards; made once, for an exporter asks with every shard."""
+        return digest([self.work.plan.fingerprint, identities(self.shards)])
+
+    @property
+    def store(self) -> StorePath:
+        """Folder of the store."""
+        return self.work.store.root
 
 
 def run_dataset_stage(before: Work, after: Work, stage: DatasetStage, shards: Sequence[Shard]) -> None:

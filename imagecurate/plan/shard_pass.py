@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagecurate.plan.at_work import NOTES, at_work_on
 from imagecurate.plan.blocks import Block, image_stage
 from imagecurate.plan.outcome import Outcome, PassStats, Positions
 from imagecurate.plan.shard_state import ShardState, Work
@@ -165,13 +166,15 @@ class ShardPass:
         if stop.is_set():
             raise CancelledError
         positions = outcome.positions[rows]
-        state = self.state.block(np.sort(positions))
+        ordered = np.sort(positions)
+        state = self.state.block(ordered)
         wanted = {number: flags[rows] for number, flags in outcome.wanted.items() if flags[rows].any()}
-        block = Block(state, positions, wanted)
-        stats = PassStats(decoded=block.decoded)
-        result = walk(state, self._needed, positions, stats, passed, block)
+        with at_work_on(self._work.store.local / NOTES, self._shard.token, ordered):
+            block = Block(state, positions, wanted)
+            stats = PassStats(decoded=block.decoded)
+            result = walk(state, self._needed, positions, stats, passed, block)
+            tables = state.save()
         stats.failed = int(result.failed.sum())
-        tables = state.save()
         if self._on_block is not None:
             self._on_block(stats, len(rows) / self.state.count)
         return tables, stats

@@ -98,6 +98,13 @@ class Stage(BaseModel, metaclass=OwnFirst):
             For each column in ``reads()`` the stage that makes it; None where it came with the data.
         """
 
+    def settled(self) -> Stage:
+        """The same stage with nothing left open that the hardware decides, as it goes to workers.
+
+        Asked where the run is planned, which may have other hardware; see ``backend.machines``.
+        """
+        return self
+
     def ingredients(self) -> dict[str, Any]:
         """What decides the results beside class, version and parameters: weights, preprocessing, precision."""
         return {}
@@ -131,6 +138,10 @@ class CompositeStage(Stage):
 
 class FilePictures(Protocol):
     """A second source of prepared pictures: made from some files at a time, beside the decoder."""
+
+    @property
+    def at_once(self) -> int:
+        """How many files it is best given at a time."""
 
     def takes(self, data: bytes, header: JpegHeader | None) -> bool:
         """Whether a file is prepared here; decided by the file alone, never by its neighbours."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,6 +88,11 @@ class StageStep(Stored):
 
     stage: Stage
     rows: str | None = None
+
+    @functools.cached_property
+    def settled(self) -> Stage:
+        """The stage as it runs; settled once, so that a dataset means the same when its cluster is gone."""
+        return self.stage.settled()
 
     @property
     def title(self) -> tuple[str, str]:

@@ -21,7 +21,7 @@ _local = threading.local()
 
 
 def cores() -> int:
-    """Processors that this process may use; inside a Dask worker, its threads."""
+    """Processors that this process may use: in a Dask worker its threads, in a task of Slurm's those of the task."""
     if "distributed" in sys.modules:
         from distributed.worker import get_worker
 
@@ -29,7 +29,9 @@ def cores() -> int:
             return int(get_worker().state.nthreads)
         except ValueError:  # not inside a worker
             pass
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    of_task = os.environ.get("SLURM_CPUS_PER_TASK", "")  # not every cluster binds tasks to their processors
+    return min(here, int(of_task)) if of_task.isdecimal() and int(of_task) else here
 
 
 def pool(at_least: int = 0) -> ThreadPoolExecutor:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import types
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from imagecurate.backend.clusters import best_device
+from imagecurate.backend.machines import everywhere, machine_of_run, this_machine
 from imagecurate.columns import VECTOR
 from imagecurate.errors import ParameterError, StageError
 from imagecurate.images import DecodePolicy, Preprocessing
 from imagecurate.plan.stage import Computed, FilePictures, ImageStage
-from imagecurate.stages.file_pictures import file_pictures, pixel_path
-from imagecurate.stages.models import Precision, loaded_once, precision_on
+from imagecurate.stages.file_pictures import JpegDecoder, PixelSource, file_pictures, pixel_path, pixel_source
+from imagecurate.stages.models import Precision, fast_precision, loaded_once
 from imagecurate.stages.runner import ModelRunner
 from imagecurate.store import PART_ROWS
 from imagecurate.weights import existing_file, file_digest
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["ImageEmbedder", "LocalPath"]
+
+_log = logging.getLogger(__name__)
 
 #: Pictures that go through a model at a time on a CPU.  More is no faster there (ViT-B/32 in bfloat16 on one core: 31
 #: pictures/s at 4, 35 at 16, 37 at 32, 32 at 256), and every thread holds the activations of its own.
@@ -47,6 +52,14 @@ def _as_text(path: Any) -> Any:
 
 #: A parameter that names a file: text or ``os.PathLike``, ``~`` made out where the stage is made.
 LocalPath = Annotated[str, BeforeValidator(_as_text)]
+
+
+@dataclass(frozen=True)
+class _Used:
+    """What hardware decides of the results."""
+
+    precision: Precision
+    source: PixelSource
 
 
 class ImageEmbedder(ImageStage):
@@ -95,14 +108,18 @@ class ImageEmbedder(ImageStage):
         No picture could be prepared by the class attributes; ``autocast=False`` with a ``precision`` that is not
         float32.
     MissingDependencyError
-        ``jpeg_decoder="gpu"`` on a machine with a GPU, but without the libraries.
+        ``jpeg_decoder="gpu"`` where there are GPUs, but not everywhere the libraries.
     StageError
         The model gives something else than one vector a picture, or cannot be loaded, or has no room for one picture.
+        A worker is to decode on a GPU, as the others do, and has none.
     WeightsError
         ``checkpoint_path`` names no file.
 
     Notes
     -----
+    What ``"auto"`` means is decided once for a dataset, when it is first needed, by what stages then run on: this
+    process, or the workers of the Dask cluster that it is connected to.  If these are unlike, those with a GPU decide.
+
     On a GPU a batch is rows [kB, (k+1)B) of a shard, B being ``batch_size`` and at least 64: a row's vector then does
     not depend on which other rows were computed with it.  What a ``transform`` gives must have one shape there, too;
     where it has not, the pictures of that batch go through the model one by one.
@@ -158,8 +175,10 @@ class ImageEmbedder(ImageStage):
     image_embedding_column: str = Field(default="image_embedding", min_length=1)
     checkpoint_path: LocalPath | None = None
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    jpeg_decoder: Literal["auto", "cpu", "gpu"] = "auto"
+    jpeg_decoder: JpegDecoder = "auto"
     compile_model: bool = True
+
+    _settled: _Used | None = PrivateAttr(default=None)
 
     def model_post_init(self, context: Any) -> None:
         """Refuse a checkpoint that is not there, or sizes that make no sense, before any work is planned."""
@@ -247,19 +266,58 @@ class ImageEmbedder(ImageStage):
             prepared = "transform"  # its text belongs to the class's source, or to the installed package's version
         else:
             prepared = re.sub(r" at 0x[0-9a-f]+", "", repr(transform))
-        device = best_device()
-        record = {"preprocessing": prepared, "precision": self._precision(device), "weights": self.weights_digest()}
-        path = None if device == "cpu" or transform is not None else pixel_path(self.jpeg_decoder, self.preprocessing)
+        used = self._used
+        record = {"preprocessing": prepared, "precision": used.precision, "weights": self.weights_digest()}
+        path = pixel_path(used.source)
         return record | ({"pixels": path} if path else {})
 
-    def _precision(self, device: str) -> Precision:
-        return precision_on(device, autocast=self.autocast, precision=self.precision, on_gpu=self.gpu_precision)
+    def settled(self) -> Self:
+        """The same embedder, which knows the precision and the source of pixels that are used wherever it runs."""
+        settled = self.model_copy()
+        settled._settled = used = self._used
+        if (self.precision == "auto" and self.autocast) or (self.jpeg_decoder == "auto" and self.transform is None):
+            unlike = sum(machine.device != best_device() for machine in everywhere(this_machine))
+            if unlike:
+                _log.warning(
+                    "%r: %d workers have other hardware than this process, and compute in %s; for this process to find "
+                    "that when it is no longer connected to them, the stage needs precision=%r and jpeg_decoder='cpu'",
+                    self,
+                    unlike,
+                    used.precision,
+                    used.precision,
+                )
+        return settled
+
+    @property
+    def _used(self) -> _Used:
+        """What is used where stages run; of a settled embedder what was used when it was settled."""
+        return self._settled or _Used(self._used_precision, self._used_source)
+
+    @property
+    def _used_precision(self) -> Precision:
+        if self.precision != "auto":
+            return self.precision
+        return fast_precision(machine_of_run(), self._precision_on_gpu) if self.autocast else "float32"
+
+    @property
+    def _precision_on_gpu(self) -> Precision:
+        return self.gpu_precision
+
+    @property
+    def _used_source(self) -> PixelSource:
+        return "cpu" if self.transform is not None else pixel_source(self.jpeg_decoder, self.preprocessing)
 
     def from_files(self, policy: DecodePolicy) -> FilePictures | None:
-        """On a GPU what decodes and resizes there, if ``jpeg_decoder`` has it so."""
-        if best_device() == "cpu" or self.transform is not None:
+        """What decodes large files at less than their size or, if ``jpeg_decoder`` has it so, on the GPU."""
+        if self.transform is not None:
             return None
-        return file_pictures(self.jpeg_decoder, self.preprocessing, policy)
+        source = self._used.source
+        if source != "cpu" and best_device() == "cpu":
+            raise StageError.because(
+                f"{self!r} is to decode on a GPU, as the other workers do, but this one has none",
+                "give jpeg_decoder='cpu', or leave such workers out",
+            )
+        return file_pictures(source, self.preprocessing, policy)
 
     def empty_batch(self, rows: int) -> NDArray[np.uint8]:
         """Zeros; for a GPU in pinned memory, from where they are copied while other things go on."""
@@ -302,9 +360,8 @@ class ImageEmbedder(ImageStage):
     def _embed(self, model: Callable[[Any], Any], inputs: torch.Tensor) -> torch.Tensor:
         import torch
 
-        device = inputs.device.type
-        precision = self._precision(device)
-        with torch.autocast(device, getattr(torch, precision), enabled=precision != "float32"):
+        precision = self._used.precision
+        with torch.autocast(inputs.device.type, getattr(torch, precision), enabled=precision != "float32"):
             given = model(inputs)
         if not isinstance(given, torch.Tensor) or given.ndim != 2 or len(given) != len(inputs):
             found = tuple(given.shape) if isinstance(given, torch.Tensor) else type(given).__name__

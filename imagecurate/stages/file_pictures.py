@@ -12,12 +12,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from imagecurate.errors import MissingDependencyError, ParameterError
+from imagecurate.backend.machines import everywhere, jpeg_trouble, machine_of_run
+from imagecurate.errors import MissingDependencyError
 from imagecurate.images import DecodePolicy, Preprocessing
-from imagecurate.images.device_pictures import DevicePictures
+from imagecurate.images.device_pictures import FILTERS, DevicePictures, check_filter
 from imagecurate.images.header import JpegHeader
+from imagecurate.images.reduced import ReducedPictures
+from imagecurate.images.resize import SMOOTH
+from imagecurate.plan.stage import FilePictures
 
-__all__ = ["FROM_PIXELS", "file_pictures", "pixel_path"]
+__all__ = ["FROM_PIXELS", "JpegDecoder", "PixelSource", "file_pictures", "pixel_path", "pixel_source"]
 
 _log = logging.getLogger(__name__)
 
@@ -26,29 +30,52 @@ _log = logging.getLogger(__name__)
 FROM_PIXELS = 2_000_000
 
 JpegDecoder = Literal["auto", "cpu", "gpu"]
+#: Where pixels come from: the CPU alone, the GPU for large files, the GPU for all that it takes.
+PixelSource = Literal["cpu", "large", "gpu"]
 
 
-def pixel_path(jpeg_decoder: JpegDecoder, preprocessing: Preprocessing) -> str | None:
-    """Name where the pixels of a model on a GPU come from; None for the CPU alone."""
-    if file_pictures(jpeg_decoder, preprocessing, DecodePolicy()) is None:
-        return None
-    return "gpu" if jpeg_decoder == "gpu" else f"gpu from {FROM_PIXELS} pixels"
+def pixel_path(source: PixelSource) -> str | None:
+    """Name where the pixels of a model come from; None for the CPU alone."""
+    return {"gpu": "gpu", "large": f"gpu from {FROM_PIXELS} pixels"}.get(source)
 
 
-def file_pictures(jpeg_decoder: JpegDecoder, preprocessing: Preprocessing, policy: DecodePolicy) -> LargeFiles | None:
-    """Give what prepares files on the GPU; None where all is decoded on the CPU.
+def pixel_source(jpeg_decoder: JpegDecoder, preprocessing: Preprocessing) -> PixelSource:
+    """Say where pixels come from wherever stages run: one answer, so by ``"auto"`` what all machines can do.
 
     Raises
     ------
     MissingDependencyError, ParameterError
         The GPU was asked for, and the libraries are missing or cannot do this preprocessing.
     """
-    if jpeg_decoder == "cpu":
-        return None
+    if jpeg_decoder == "cpu" or machine_of_run().device == "cpu":
+        return "cpu"
     if jpeg_decoder == "gpu":
-        return LargeFiles(_on_device(preprocessing, policy), 0)
-    pictures = _if_possible(preprocessing, policy)
-    return None if pictures is None else LargeFiles(pictures, FROM_PIXELS)
+        check_filter(preprocessing)
+    elif preprocessing.interpolation not in FILTERS:
+        return "cpu"
+    troubles = [trouble for trouble in everywhere(jpeg_trouble) if trouble]
+    if not troubles:
+        return "gpu" if jpeg_decoder == "gpu" else "large"
+    if jpeg_decoder == "gpu":
+        raise MissingDependencyError.because(
+            f"jpeg_decoder='gpu' needs a GPU, nvImageCodec and DALI wherever models run: {troubles[0]}",
+            "pip install 'imagecurate[cuda13]' there, or give jpeg_decoder='cpu'",
+        )
+    _log.info("pictures are decoded on the CPU: %s", troubles[0])
+    return "cpu"
+
+
+def file_pictures(source: PixelSource, preprocessing: Preprocessing, policy: DecodePolicy) -> FilePictures | None:
+    """Give what prepares files for a model, beside the decoder; None where nothing does.
+
+    Raises
+    ------
+    MissingDependencyError, ParameterError
+        The libraries are missing, or cannot do this preprocessing.
+    """
+    if source == "cpu":
+        return ReducedPictures(preprocessing, policy) if preprocessing.interpolation in SMOOTH else None
+    return LargeFiles(_on_device(preprocessing, policy), FROM_PIXELS if source == "large" else 0)
 
 
 class LargeFiles:
@@ -59,6 +86,9 @@ class LargeFiles:
     pictures : DevicePictures
     from_pixels : int
     """
+
+    #: Files that are prepared at a time: the GPU is fast by the batch.
+    at_once = 32
 
     def __init__(self, pictures: DevicePictures, from_pixels: int) -> None:
         self._pictures = pictures
@@ -85,17 +115,6 @@ def _made(preprocessing: Preprocessing, policy: DecodePolicy) -> DevicePictures:
     return DevicePictures(preprocessing, policy)
 
 
-@functools.lru_cache(maxsize=8)
-def _if_possible(preprocessing: Preprocessing, policy: DecodePolicy) -> DevicePictures | None:
-    try:
-        return _on_device(preprocessing, policy)
-    except (MissingDependencyError, ParameterError) as error:
-        _log.info("pictures are decoded on the CPU: %s", str(error).splitlines()[0])
-    except Exception as error:  # of libraries that are there, but do not go with this driver or each other
-        _log.warning("pictures are decoded on the CPU: %s: %s", type(error).__name__, error)
-    return None
-
-
 _making = threading.Lock()
 
 
@@ -103,7 +122,6 @@ def _forget() -> None:
     global _making
     _making = threading.Lock()  # one that another thread held would never be released
     _made.cache_clear()
-    _if_possible.cache_clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from imagecurate.backend.machines import Machine
 from imagecurate.errors import ImageCurateError, StageError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Precision", "loaded_once", "on_device", "precision_on", "side_stream", "to_host"]
+__all__ = ["Precision", "fast_precision", "loaded_once", "on_device", "side_stream", "to_host"]
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -25,43 +26,23 @@ Precision = Literal["float32", "bfloat16", "float16"]
 _MOST_KEPT = 8
 
 
-def precision_on(
-    device: str, *, autocast: bool, precision: Precision | Literal["auto"] = "auto", on_gpu: Precision = "bfloat16"
-) -> Precision:
-    """Give the precision of matrix products.
+def fast_precision(machine: Machine, on_gpu: Precision = "bfloat16") -> Precision:
+    """Give the precision in which a machine multiplies matrices fastest.
 
     Parameters
     ----------
-    device : {"cpu", "cuda"}
-    autocast : bool
-        False for float32 wherever the precision is ``"auto"``.
-    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-        What was asked for.  ``"auto"`` is bfloat16 where the hardware multiplies in it, and float32 elsewhere: there it
-        is emulated, and slower.
+    machine : Machine
     on_gpu : {"float32", "bfloat16", "float16"}, default="bfloat16"
-        What ``"auto"`` is on a GPU.
+        What it is on a GPU; bfloat16 only where that is no emulation.
+
+    Examples
+    --------
+    >>> fast_precision(Machine("cuda", bfloat16=True), "float16"), fast_precision(Machine("cpu", bfloat16=False))
+    ('float16', 'float32')
     """
-    if precision != "auto":
-        return precision
-    if not autocast:
-        return "float32"
-    if device == "cuda" and on_gpu != "bfloat16":
+    if machine.device == "cuda" and on_gpu != "bfloat16":
         return on_gpu
-    return "bfloat16" if _multiplies_bfloat16(device) else "float32"
-
-
-@functools.cache
-def _multiplies_bfloat16(device: str) -> bool:
-    import torch
-
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if hasattr(torch.cpu, "get_capabilities"):  # from torch 2.10 on
-        capabilities = torch.cpu.get_capabilities()
-        return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
-    # Private, and not in every torch from 2.4 on: where one is missing the answer is the slow but certain one.
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, check, bool)() for check in checks)
+    return "bfloat16" if machine.bfloat16 else "float32"
 
 
 _models: OrderedDict[tuple[str, str], Any] = OrderedDict()

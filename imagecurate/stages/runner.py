@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imagecurate.backend.memory import is_out_of_memory, release_caches
 from imagecurate.errors import StageError
-from imagecurate.plan.compute import is_out_of_memory
+from imagecurate.neighbours.device import forget
 from imagecurate.stages.models import to_host
 
 if TYPE_CHECKING:
@@ -108,7 +109,14 @@ class ModelRunner:
                 except (MemoryError, RuntimeError) as error:
                     if not is_out_of_memory(error):
                         raise
-                    self._halve(size, error)
+                    if size == 1:
+                        raise StageError.because(
+                            f"{self._name}: there is no memory on {self._device!r} for a single picture: {error}",
+                            "free the device of other work, or take a smaller model",
+                        ) from error
+                # The error is gone, and with it what its frames held on the device.
+                if not forget():  # no vectors were left there of a search that is over
+                    self._halve(size)
 
     def _on_cpu(self, batch: Any, to_inputs: Any, forward: Any, rows: int, compiled: bool) -> NDArray[Any]:
         import torch
@@ -126,7 +134,7 @@ class ModelRunner:
         model = self._fast if compiled and self._compiled is not None else self._model
         copying, computing = self._streams
         with torch.cuda.stream(copying):
-            inputs = to_inputs(torch.from_numpy(_whole(batch, rows)).to("cuda", non_blocking=True))
+            inputs = to_inputs(torch.from_numpy(_whole(batch, rows)).to(self._device, non_blocking=True))
             copied = copying.record_event()
         with _launching, torch.cuda.stream(computing), _plain_convolutions():
             computing.wait_event(copied)
@@ -147,15 +155,8 @@ class ModelRunner:
                 self._compiled = None
         return self._model(inputs)
 
-    def _halve(self, size: int, error: BaseException) -> None:
+    def _halve(self, size: int) -> None:
         """Let half as many rows through at a time from now on."""
-        import torch
-
-        if size == 1:
-            raise StageError.because(
-                f"{self._name}: there is no memory on {self._device!r} for a single picture: {error}",
-                "free the device of other work, or take a smaller model",
-            ) from error
         with self._guard:
             half = max(size // 2, 1)
             if self._most is None or half < self._most:
@@ -163,8 +164,7 @@ class ModelRunner:
                 _log.warning(
                     "%s: out of memory on %s with %d pictures at a time: now %d", self._name, self._device, size, half
                 )
-        if self._device == "cuda":
-            torch.cuda.empty_cache()
+        release_caches()
 
 
 def _whole(batch: NDArray[Any], rows: int) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from pydantic import field_validator
 from imagecurate.errors import ParameterError
 from imagecurate.images import Preprocessing
 from imagecurate.stages.embedder import ImageEmbedder
-from imagecurate.stages.models import Precision, precision_on
+from imagecurate.stages.models import Precision
 from imagecurate.store.fingerprint import digest
 from imagecurate.weights import CLIP_VIT_L14, existing_file, file_digest
 from imagecurate.weights.timm_models import TimmModel, timm_model
@@ -120,11 +120,9 @@ class TimmImageEmbedder(ImageEmbedder):
             return "it computes GELU where OpenAI trained with QuickGELU (vit_large_patch14_clip_quickgelu_224.openai)"
         return None
 
-    def _precision(self, device: str) -> Precision:
-        on_gpu: Precision = (
-            "float16" if "clip" in f"{self._model.name} {self._model.architecture}".lower() else "bfloat16"
-        )
-        return precision_on(device, autocast=self.autocast, precision=self.precision, on_gpu=on_gpu)
+    @property
+    def _precision_on_gpu(self) -> Precision:
+        return "float16" if "clip" in f"{self._model.name} {self._model.architecture}".lower() else "bfloat16"
 
     def ingredients(self) -> dict[str, Any]:
         """Preprocessing, precision, weights, and what a hub's or folder's configuration says of the architecture."""

@@ -37,13 +37,20 @@ class StoredShard(Protocol):
     """What the store must know of a shard."""
 
     @property
-    def source(self) -> str: ...
+    def source(self) -> str:
+        """Name of the group of shards that it belongs to."""
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its place among these."""
+
     @property
-    def token(self) -> str: ...
+    def token(self) -> str:
+        """Changes with the tar."""
+
     @property
-    def metadata_token(self) -> str: ...
+    def metadata_token(self) -> str:
+        """Changes with the tar and with the parquet beside it."""
 
 
 #: Opens the finished file of a shard; None where there is none.

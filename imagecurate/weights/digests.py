@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from imagecurate.errors import WeightsError
+
 if TYPE_CHECKING:
     import torch
 
@@ -17,10 +19,22 @@ __all__ = ["file_digest", "tensor_digest"]
 
 
 def file_digest(path: str | Path) -> str:
-    """Give the sha256 of a file; it is read again only when its size or modification time has changed."""
+    """Give the sha256 of a file; it is read again only when its size or modification time has changed.
+
+    Raises
+    ------
+    WeightsError
+        The file is not there any more, or cannot be read.
+    """
     real = Path(path).expanduser().resolve()
-    status = real.stat()
-    return _file_digest(real, status.st_size, status.st_mtime_ns)
+    try:
+        status = real.stat()
+        return _file_digest(real, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise WeightsError.because(
+            f"cannot read weights from {str(path)!r}: {error.strerror}",
+            "put the file back, or name where it is now, and run the same again; what is finished lies in the store",
+        ) from error
 
 
 @functools.lru_cache(maxsize=64)

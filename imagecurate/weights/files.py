@@ -33,7 +33,9 @@ def existing_file(path: str | Path, what: str) -> Path:
     if real.is_file():
         return real
     found = "it is a folder" if real.is_dir() else "there is no such file"
-    raise WeightsError.because(f"{what}: cannot read weights from {str(path)!r}: {found}")
+    raise WeightsError.because(
+        f"{what}: cannot read weights from {str(path)!r}: {found}", "name a file of weights that is there"
+    )
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -34,7 +34,7 @@ def test_pipeline_takes_the_arguments():
     assert {"data", "layout", "cuda_stream"} <= set(inspect.signature(Pipeline.feed_input).parameters)
     assert "cuda_stream" in inspect.signature(Pipeline.run).parameters
     source = inspect.signature(fn.external_source).parameters
-    assert {"name", "device", "dtype", "ndim", "layout", "no_copy"} <= set(source)
+    assert {"name", "device", "dtype", "ndim", "layout"} <= set(source)
     assert {"INTERP_CUBIC", "INTERP_LINEAR", "UINT8", "FLOAT"} <= set(dir(types))
 
 

@@ -6,10 +6,11 @@ import itertools
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from making import samples, write_folder, write_shard
+from making import picture, samples, write_folder, write_shard
 from opening import opened
 from test_show import assert_harmless
 from toys import Brightness, Corner, Picky, Twice
@@ -233,3 +234,84 @@ def test_wrong_arguments(folder: Path) -> None:
             dataset.thresholds("score", sample=sample)
     with pytest.raises(ParameterError, match="bins is a whole number"):
         dataset.hist("score", bins=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "expression", "left"),
+    [
+        ({"keep": 0.5}, "{} ", 4),
+        ({"keep": 0.9}, "{} is not null ", 8),
+        ({"keep": 0.5, "highest": False}, "not {} ", 4),
+        ({"threshold": 2}, "{} and not {} ", 0),
+    ],
+)
+@pytest.mark.parametrize("column", ["even", "(score * 4 % 2 == 0)"])
+def test_truth_values_count_as_0_and_1(
+    folder: Path, column: str, options: dict[str, Any], expression: str, left: int
+) -> None:
+    """And the filter is one that truth values pass."""
+    dataset = opened(folder).with_column("even", "score * 4 % 2 == 0")
+    found = dataset.thresholds(column, **options)
+    assert found.total.values.tolist() == [0, 1]
+    assert dataset.filter(found.expression).counts()["left"].iloc[-1] == left
+    if column == "even":
+        assert f"{found.expression} " == expression.format(column, column)
+    if "threshold" not in options:
+        assert dataset.filter_fraction(column, **options).counts()["left"].iloc[-1] == left
+
+
+def test_numbers_at_the_edge_of_doubles(tmp_path: Path) -> None:
+    """Ids of 62 bits, the largest doubles of either sign, and the smallest are drawn, without a NaN on the page."""
+    wild = [1.7e308, -1.7e308, 5e-324, 0.0, 1e-310, 1.0]
+    rows = [{"key": f"{n}", "id": 2**62 + n, "wild": wild[n], "tiny": n * 1e-320} for n in range(6)]
+    write_shard(tmp_path / "data" / "0.tar", [(f"{n}", {"jpg": picture(n), "txt": "t"}) for n in range(6)], rows)
+    dataset = opened(tmp_path / "data")
+    for column in ("id", "wild", "tiny"):
+        found = dataset.hist(column)
+        assert found.counts.sum() == 6
+        for shown in (found, dataset.thresholds(column), dataset.show(1, by=column)):
+            assert not re.search(r'="-?(nan|inf)', shown._repr_html_())
+    assert dataset.filter("wild < 3", name="w").report(tmp_path / "r.html", progress=False).kept == 5
+    assert not re.search(r'="-?(nan|inf)', (tmp_path / "r.html").read_text(encoding="utf-8"))
+
+
+def test_only_infinite_values_are_said(scores: ic.ImageTextPairDataset) -> None:
+    """Rather than that there is no value."""
+    shown = scores.filter("score > 1").with_column("steep", "score * 1e308 * 1e10").hist("steep")
+    assert "35 values are infinite and not drawn." in shown._repr_html_()
+    assert "No sample has a value" not in shown._repr_html_()
+
+
+def test_numbers_of_numpy_are_numbers(folder: Path) -> None:
+    """As they come out of frames."""
+    dataset = opened(folder)
+    assert len(dataset.show(np.int64(3), seed=np.int32(1))) == 3
+    found = dataset.thresholds("score", np.float32(0.5), n=np.int64(2), sample=np.float32(1))
+    assert found.threshold == 0.5
+    assert found.at(np.float32(0.5)) == 1.0
+    assert dataset.filter_fraction("score", np.float32(0.5)).counts()["left"].iloc[-1] == 4
+
+
+@pytest.mark.parametrize("threshold", ["5", float("nan"), True, [1], 10**400])
+def test_thresholds_are_numbers(folder: Path, threshold: Any) -> None:
+    """Or told before anything runs."""
+    dataset = opened(folder)
+    for call in (dataset.hist, dataset.thresholds):
+        with pytest.raises(ParameterError, match="threshold is a number, but got"):
+            call("score", threshold)
+
+
+def test_more_wrong_arguments(folder: Path) -> None:
+    """Of seeds, shares, counts and names."""
+    dataset = opened(folder)
+    for seed in (-1, "x", 1.5):
+        for call in (dataset.hist, dataset.thresholds, dataset.filter_fraction):
+            with pytest.raises(ParameterError, match="seed is a whole number of at least 0"):
+                call("score", seed=seed)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="bins is a whole number from 1 to 1,000"):
+        dataset.hist("score", bins=10**7)
+    with pytest.raises(ParameterError, match="a column is named by a text, not by"):
+        dataset.hist(["score"])  # type: ignore[arg-type]
+    for keep in (0, "30 %", float("nan"), None):
+        with pytest.raises(ParameterError, match="keep is a share of the samples"):
+            dataset.thresholds("score").at(keep)  # type: ignore[arg-type]

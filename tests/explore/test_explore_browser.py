@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from making import picture, write_shard
 from opening import opened
-from test_report_browser import chromium  # noqa: F401  # a fixture
 from test_show import HOSTILE
 
 import imagecurate as ic
@@ -36,7 +35,7 @@ def shown(browser: Any, result: Any, folder: Path) -> tuple[Any, list[str]]:
 
 
 def test_a_covered_picture_is_opened_by_keyboard(
-    chromium: Any,  # noqa: F811
+    chromium: Any,
     dataset: ic.ImageTextPairDataset,
     tmp_path: Path,
 ) -> None:
@@ -56,7 +55,7 @@ def test_a_covered_picture_is_opened_by_keyboard(
 
 
 def test_a_dot_shows_its_picture(
-    chromium: Any,  # noqa: F811
+    chromium: Any,
     dataset: ic.ImageTextPairDataset,
     tmp_path: Path,
 ) -> None:
@@ -75,7 +74,7 @@ def test_a_dot_shows_its_picture(
 
 @pytest.mark.parametrize("call", ["hist", "thresholds"])
 def test_charts_fit_a_narrow_page(
-    chromium: Any,  # noqa: F811
+    chromium: Any,
     dataset: ic.ImageTextPairDataset,
     tmp_path: Path,
     call: str,

@@ -214,4 +214,66 @@ def test_everything_runs_on_workers(tmp_path: Path) -> None:
         assert dataset.hist("score").counts.sum() == 10
         assert len(dataset.embedding_map(color="score")) == 10
         assert len(ic.ExactDeduplicator()(dataset).show_duplicates()) == 0
+        dataset.report(tmp_path / "there.html", title="t", progress=False)
+    dataset.report(tmp_path / "here.html", title="t", progress=False)
+    pages = [(tmp_path / name).read_text(encoding="utf-8") for name in ("there.html", "here.html")]
+    there, here = (page.partition('id="samples"')[2].partition('id="record"')[0] for page in pages)
+    assert there == here
+    assert "k-means" in here
     assert nearest == dataset.nearest("000000003", 4).rows["key"].tolist()
+
+
+def test_values_that_are_no_numbers_have_a_colour(embedded: ic.ImageTextPairDataset) -> None:
+    """Infinite and missing ones; and a column that has nothing else."""
+    dataset = embedded.with_column("odd", "1 / (score % 2) * 1e308 * 10 + score").with_column(
+        "inf", "score * 1e308 * 99"
+    )
+    for color in ("odd", "inf", "image_embedding"):
+        page = dataset.embedding_map(color)._repr_html_()
+        assert_harmless(page)
+        assert "nan" not in page.partition("<circle")[2].partition("<image")[0]
+
+
+@pytest.fixture
+def uneven(tmp_path: Path) -> ic.ImageTextPairDataset:
+    """Two shards whose vectors have another length; one is missing, one holds NaN, one is zero, one is empty."""
+    vectors = [[[1.0, 0.0], [1.0, 0.1], None, [float("nan"), 1.0]], [[1.0, 0.0, 0.0], [0.0] * 3, [], [1.0, 1.0, 0.0]]]
+    for shard, some in enumerate(vectors):
+        rows = [{"key": f"{shard}{n}", "vector": each} for n, each in enumerate(some)]
+        made = [(row["key"], {"jpg": picture(n), "txt": "t"}) for n, row in enumerate(rows)]
+        write_shard(tmp_path / "data" / f"{shard}.tar", made, rows)
+    return opened(tmp_path / "data")
+
+
+def test_a_map_of_uneven_vectors(uneven: ic.ImageTextPairDataset) -> None:
+    """Those that can lie in one plane are drawn."""
+    found = uneven.embedding_map(column="vector")
+    assert found.frame["key"].str[0].nunique() == 1
+    assert len(found) in (2, 3)
+    assert_harmless(found._repr_html_())
+
+
+def test_queries_without_a_direction_are_told(uneven: ic.ImageTextPairDataset) -> None:
+    """Of a sample, or given."""
+    with pytest.raises(ParameterError, match="the sample '02' has no value"):
+        uneven.nearest("02")
+    for key in ("03", "11", "12"):
+        with pytest.raises(ParameterError, match=f"the vector of the sample '{key}' is empty, zero, or not of finite"):
+            uneven.nearest(key)
+    for vector in ([0.0, 0.0], [], [np.inf, 1.0]):
+        with pytest.raises(ParameterError, match="a vector of finite numbers that are not all 0"):
+            uneven.nearest(vector)
+
+
+def test_names_that_are_no_sample(embedded: ic.ImageTextPairDataset) -> None:
+    """Longer than a path may be, a home that nobody has, an id behind the last of its shard."""
+    for name in ("x" * 5000, "~nobody-here/x", "a\0b", "default/00001#20"):
+        with pytest.raises(ParameterError, match="no sample has the key or the sample_id"):
+            embedded.nearest(name)
+    with pytest.raises(ParameterError, match="no sample has the key or the sample_id"):
+        embedded.compare("default/00001#19", "default/00001#20")
+    for pictures in (-1, 2.5, "x"):
+        with pytest.raises(ParameterError, match="pictures is a whole number of at least 0"):
+            embedded.embedding_map(pictures=pictures)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="a column is named by a text"):
+        embedded.embedding_map(column=5)  # type: ignore[arg-type]

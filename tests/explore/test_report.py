@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ import pytest
 from making import picture, write_folder, write_shard
 from opening import opened
 from reporting import HOSTILE, HOSTILE_KEY, everything
+from s3 import BUCKET, Requests
 from typer.testing import CliRunner
 
 import imagecurate as ic
@@ -46,10 +48,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    folder = tmp_path_factory.mktemp("report")
-    everything(folder).report(folder / "report.html", title="All <b>of</b> it", progress=False)
-    return Page(folder / "report.html")
+def page(report: Path) -> Page:
+    return Page(report)
 
 
 def test_it_says_what_became_of_every_sample(page: Page) -> None:
@@ -99,12 +99,11 @@ def test_everything_has_a_text_alternative(page: Page) -> None:
     assert page.raw.count("<summary>Numbers</summary>") >= len(histograms)
 
 
-def test_pictures_are_blurred_by_score(tmp_path: Path) -> None:
+def test_pictures_are_blurred_by_score(whole: ic.ImageTextPairDataset, tmp_path: Path) -> None:
     """Above the bound only; without a score where that is asked for; none where blur is None."""
-    dataset = everything(tmp_path)
 
     def blurred(**options: object) -> list[str]:
-        dataset.report(tmp_path / "report.html", progress=False, **options)  # type: ignore[arg-type]
+        whole.report(tmp_path / "report.html", progress=False, **options)  # type: ignore[arg-type]
         found = re.findall(r'<summary><img [^>]*alt="blurred picture, open to see: ([^"]*)"', read())
         return sorted(set(found))
 
@@ -172,13 +171,13 @@ def test_mistakes_are_told_before_the_work(tmp_path: Path, decodes: list[int]) -
     with pytest.raises(OutputError, match="it is a folder"):
         dataset.report(tmp_path)
     for path in ("", None, 3):
-        with pytest.raises(ParameterError, match="a report needs a path"):
+        with pytest.raises(ParameterError, match="a page needs a path"):
             dataset.report(path)  # type: ignore[arg-type]
-    with pytest.raises(ParameterError, match="blur expects an NSFW score, or None, but got 'high'"):
+    with pytest.raises(ParameterError, match="are blurred, or None, but got 'high'"):
         dataset.report(tmp_path / "x.html", blur="high")  # type: ignore[arg-type]
     assert not decodes
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="the report cannot be written at"):
+    with pytest.raises(OutputError, match="the page cannot be written at"):
         dataset.report(tmp_path / "file" / "x.html", progress=False)
 
 
@@ -281,3 +280,40 @@ def test_the_page_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("imagecurate.explore.report.page.MOST_BYTES", large - 1)
     monkeypatch.setattr("imagecurate.explore.report.page._SIDES", (320, 24))
     assert dataset.report(tmp_path / "b.html", progress=False).bytes < large
+
+
+def test_what_stays_in_its_group_and_goes_elsewhere_says_so(tmp_path: Path) -> None:
+    """A word that agrees with its colour."""
+    data = picture(1)
+    made = [(f"{n}", {"jpg": data, "txt": "same"}) for n in range(2)]
+    write_shard(tmp_path / "data" / "0.tar", made, [{"key": f"{n}", "size": n} for n in range(2)])
+    dataset = ic.ExactDeduplicator()(opened(tmp_path / "data")).filter("size > 0", name="late")
+    dataset.report(tmp_path / "r.html", progress=False)
+    assert "stays here, dropped by late" in Page(tmp_path / "r.html").text
+
+
+def test_sources_without_end_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table says how many more there are."""
+    monkeypatch.setattr("imagecurate.explore.report.sections.overview._SOURCES", 2)
+    paths = {f"s{n}": str(write_folder(tmp_path / f"s{n}", shards=1)) for n in range(5)}
+    ic.read_webdataset(paths, workdir=tmp_path / "work").report(tmp_path / "r.html", progress=False)
+    text = Page(tmp_path / "r.html").text
+    assert "20 samples in 5 shards" in text
+    assert "and 3 sources more" in text
+
+
+def test_infinite_values_count_among_those_that_pass(tmp_path: Path) -> None:
+    """So no share is above all."""
+    rows = [{"key": f"{n}", "odd": float("inf") if n < 3 else float(n)} for n in range(4)]
+    write_shard(tmp_path / "data" / "0.tar", [(f"{n}", {"jpg": picture(n), "txt": "t"}) for n in range(4)], rows)
+    opened(tmp_path / "data").filter("odd >= 1").report(tmp_path / "r.html", progress=False)
+    assert "4 samples with a value pass, 100 %." in Page(tmp_path / "r.html").text
+
+
+def test_a_report_goes_where_its_options_lead(s3: tuple[Any, dict[str, Any], Requests], tmp_path: Path) -> None:
+    """Behind a URL, with the storage options of the dataset."""
+    client, options, _ = s3
+    dataset = opened(write_folder(tmp_path / "data"), storage_options=options)
+    done = dataset.report(f"s3://{BUCKET}/reports/r.html", progress=False)
+    body = client.get_object(Bucket=BUCKET, Key="reports/r.html")["Body"].read()
+    assert len(body) == done.bytes

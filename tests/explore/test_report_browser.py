@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from reporting import HOSTILE, HOSTILE_KEY, everything
-
-_BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """A headless browser that is installed here; none is fetched."""
-    if _BROWSER is None:
-        pytest.skip("no chromium is installed here, as by apt-get install chromium")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: it is in the extra dev")
-    with api.sync_playwright() as playwright:
-        # Chromium refuses to shut its renderer in where everybody is root, as in a container.
-        arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=_BROWSER, args=arguments)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("browser")
-    everything(folder).report(folder / "report.html", progress=False)
-    return folder / "report.html"
+from reporting import HOSTILE, HOSTILE_KEY
 
 
 @pytest.fixture
@@ -212,6 +187,15 @@ def test_a_blurred_picture_opens_by_hand(page: Any) -> None:
     assert "blurred picture" in dialog.locator(".stage img").get_attribute("alt")
     dialog.get_by_role("button", name="Show this picture").click()
     assert "blurred picture" not in dialog.locator(".stage img").get_attribute("alt")
+
+
+def test_the_flow_has_no_gaps(page: Any) -> None:
+    """The band fills its row, however high that is, and goes on in the next."""
+    page.set_viewport_size({"width": 700, "height": 900})  # expressions need several lines
+    gaps = """[...document.querySelectorAll('.flow tbody tr')].map((row) => {
+        const band = row.querySelector('svg').getBoundingClientRect(), own = row.getBoundingClientRect();
+        return Math.max(Math.abs(band.top - own.top), Math.abs(band.bottom - own.bottom)); })"""
+    assert max(page.evaluate(gaps)) < 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -16,7 +16,7 @@ from PIL import Image
 from toys import Brightness, Corner, Rank, Twice
 
 import imagecurate as ic
-from imagecurate.errors import ColumnNotFoundError, ParameterError
+from imagecurate.errors import ColumnNotFoundError, OutputError, ParameterError
 from imagecurate.shards.sources import LocalSource
 
 HOSTILE = {
@@ -126,6 +126,15 @@ def test_drawn_samples_come_from_some_shards(tmp_path: Path, reads: list[tuple[s
     assert gallery.rows["shard"].nunique() == 8
     assert dataset.show(16, seed=3).rows["key"].tolist() == gallery.rows["key"].tolist()
     assert dataset.show(16, seed=4).rows["key"].tolist() != gallery.rows["key"].tolist()
+
+
+def test_as_many_are_drawn_as_were_asked_for(tmp_path: Path) -> None:
+    """From few shards, too, and from few rows of some; none twice."""
+    dataset = opened(write_folder(tmp_path / "data", shards=3, samples_per_shard=20))
+    assert dataset.show(24, seed=1).rows["key"].nunique() == 24
+    assert dataset.filter("score < 0.5 or score >= 7").show(24, seed=1).rows["key"].nunique() == 24
+    assert dataset.filter("score < 5").show(24, seed=1).rows["key"].nunique() == 20
+    assert dataset.show(100, seed=1).rows["key"].nunique() == 60
 
 
 @pytest.mark.parametrize(("sort", "largest"), [("brightness", True), ("-brightness", False), ("-0 - brightness", True)])
@@ -368,3 +377,59 @@ def test_stages_over_all_rows_can_be_shown(folder: Path, caplog: pytest.LogCaptu
     assert ranks.tolist() == [0, 1, 2, 3]
     assert not caplog.records
     assert isinstance(dataset.show(1).rows, pd.DataFrame)
+
+
+def test_hashes_and_digests_are_not_shown_unless_asked(folder: Path) -> None:
+    """They are for machines; a long value is cut, and all of it is there for who points at it."""
+    dataset = opened(folder).pipe(ic.PerceptualHash(), ic.ImageDigest(), Brightness())
+    assert dataset.show(1).columns == ["key", "brightness"]
+    shown = dataset.show(1, columns=["perceptual_hash"])
+    value = shown.rows["perceptual_hash"].iloc[0]
+    page = shown._repr_html_()
+    assert f'title="{value}"' in page
+    assert page.count(value) == 1
+
+
+def test_a_caption_without_end_is_cut(tmp_path: Path) -> None:
+    """Wherever it stands: a page is for looking."""
+    write_shard(tmp_path / "data" / "0.tar", [("a", {"jpg": picture(1), "txt": "x" * 100_000})])
+    assert len(opened(tmp_path / "data").show()._repr_html_()) < 50_000
+
+
+def test_scores_that_cover_are_numbers(folder: Path) -> None:
+    """A column of another kind is none; all are covered that have no score, also where no score covers."""
+    dataset = opened(folder)
+    assert dataset.with_column("nsfw_score", "caption").show(2, blur_unscored=True)._repr_html_().count("<details") == 2
+    scored = dataset.with_column("nsfw_score", "score")
+    assert "<details" not in scored.hist("width", blur=None, blur_unscored=True)._pictures()  # type: ignore[operator]
+    for blur in (float("nan"), True, "x"):
+        with pytest.raises(ParameterError, match="blur is an NSFW score"):
+            dataset.show(blur=blur)  # type: ignore[arg-type]
+
+
+def test_more_wrong_arguments(folder: Path) -> None:
+    """Of seeds and columns; and a share of which nothing is drawn says so."""
+    dataset = opened(folder)
+    for seed in (-1, "x", 1.5):
+        for options in ({}, {"sort": "score", "sample": 0.5}):
+            with pytest.raises(ParameterError, match="seed is a whole number of at least 0"):
+                dataset.show(seed=seed, **options)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="columns is a list of names, but got 5"):
+        dataset.show(columns=5)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="a column is named by a text, not by 1"):
+        dataset.show(columns=[1])  # type: ignore[list-item]
+    assert "a larger sample=… draws more" in repr(dataset.show(sort="score", sample=1e-9))
+
+
+def test_a_page_is_saved_or_the_reason_told(folder: Path) -> None:
+    """Folders are made; a folder in its place, and what is no path, are told."""
+    gallery = opened(folder).show(1)
+    gallery.save(folder / "new" / "page.html")
+    assert (folder / "new" / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    with pytest.raises(OutputError, match="it is a folder"):
+        gallery.save(folder)
+    for path in (None, "", "a\0b"):
+        with pytest.raises(ParameterError, match="a page needs a path"):
+            gallery.save(path)  # type: ignore[arg-type]
+    with pytest.raises(OutputError, match="the page cannot be written at"):
+        gallery.save(folder / "00000.tar" / "page.html")

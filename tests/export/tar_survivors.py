@@ -110,9 +110,18 @@ class TarSurvivors:
             if self.keep(shard.source, shard.name, row.name)
         ]
 
-    def rows(self, number: int, columns: Sequence[str]) -> pa.Table:
+    @property
+    def rows(self) -> TarSurvivors:
+        return self
+
+    @property
+    def store(self) -> Path:
+        return Path("no store")  # of a dataset that is not shared
+
+    def read(self, shard: Shard, columns: Sequence[str]) -> pa.Table:
+        number = self.shards.index(shard)
         self.asked.append((number, tuple(columns)))
-        shard, kept = self.shards[number], self._kept_rows(number)
+        kept = self._kept_rows(number)
         made = {
             "sample_id": [f"{shard.source}/{shard.name}/{place}" for place, _ in kept],
             "key": [row.key for _, row in kept],
@@ -128,8 +137,9 @@ class TarSurvivors:
         types = dict(self.columns) | {"_members": MEMBERS} | ({"_sample": pa.int64()} if self.grouped else {})
         return pa.table({name: pa.array(made.get(name, [None] * len(kept)), types[name]) for name in columns})
 
-    def ledger(self, number: int) -> pa.Table:
-        shard, kept = self.shards[number], {place for place, _ in self._kept_rows(number)}
+    def ledger(self, shard: Shard) -> pa.Table:
+        number = self.shards.index(shard)
+        kept = {place for place, _ in self._kept_rows(number)}
         rows = [
             {
                 "sample_id": f"{shard.source}/{shard.name}/{place}",
@@ -145,8 +155,8 @@ class TarSurvivors:
         names = ("sample_id", "source", "shard", "key", "status", "reason", "detail")
         return pa.Table.from_pylist(rows, pa.schema([(name, pa.string()) for name in names]))
 
-    def open(self, number: int) -> ByteSource:
-        return open_shard(self.shards[number])
+    def open(self, shard: Shard) -> ByteSource:
+        return open_shard(shard)
 
     def _index(self, shard: Shard) -> list[Row]:
         samples: dict[str, list[dict[str, object]]] = {}

@@ -24,6 +24,7 @@ from tar_survivors import TarSurvivors, contents, is_image, split, tree
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from imagecurate.export import reading, to_webdataset, verify
+from imagecurate.shards.shard import Shard
 from imagecurate.shards.sources import ByteSource, RangeSource
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
@@ -88,8 +89,8 @@ def expected(shards: list[Input], keep: Callable[[str, str, str], bool]) -> list
 class Fetched(TarSurvivors):
     """Shards that are fetched in ranges."""
 
-    def open(self, number: int) -> ByteSource:
-        return RangeSource(self.shards[number].url, self.shards[number].size)
+    def open(self, shard: Shard) -> ByteSource:
+        return RangeSource(shard.url, shard.size)
 
 
 class Stopped(Exception):  # noqa: N818  # it is no error

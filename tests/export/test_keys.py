@@ -11,13 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagecurate.export.keys import NewNumbers, RepeatedKeys, ToldApart, hashes, shard_suffixes
+from imagecurate.export.keys import Clashes, NewNumbers, RepeatedKeys, ToldApart, ends_in, hashes, shard_suffixes
+from imagecurate.export.layout import Slice
 from imagecurate.shards.shard import Shard
 
 
 def shard(source: str, name: str) -> Shard:
     return Shard(source, name, f"/{source}/{name}.tar", 0, "", None, "")
 
+
+SLICE = Slice(shard("", ""), 2, 0, 2)
 
 fragments = st.lists(st.sampled_from(["a", "-", "_", "0", "/", "é"]), min_size=1, max_size=4).map("".join)
 
@@ -29,19 +32,26 @@ fragments = st.lists(st.sampled_from(["a", "-", "_", "0", "/", "é"]), min_size=
         unique_by=lambda each: each[:2],
     )
 )
-def test_told_apart_keys_are_unique(inputs: list[tuple[str, str, list[str]]]) -> None:
+def test_told_apart_keys_are_unique(
+    tmp_path_factory: pytest.TempPathFactory, inputs: list[tuple[str, str, list[str]]]
+) -> None:
     """However sources, shards and keys are called, no two exported keys are equal, and unique keys mostly stay."""
     suffixes = shard_suffixes([shard(source, name) for source, name, _ in inputs])
     assert len(set(suffixes)) == len(suffixes)
     count = Counter(key for _, _, keys in inputs for key in keys)
-    repeated = np.sort(hashes([key for key, times in count.items() if times > 1]))
-    if not len(repeated):
+    clashes = Clashes(tmp_path_factory.mktemp("keys"))
+    for _, _, keys in inputs:
+        clashes.add(hashes(keys), ends_in(keys, np.sort(hashes(suffixes))))
+    assert clashes.found() == any(times > 1 for times in count.values())
+    if not clashes.found():
         return
-    naming = ToldApart(repeated, suffixes)
+    naming, done = ToldApart(), 0
     exported: list[str] = []
     for number, (_, _, keys) in enumerate(inputs):
-        named = naming.keys(keys, number, 0, 0)
-        assert named is not None
+        told = clashes.told_apart(done, done + len(keys))
+        done += len(keys)
+        slice_ = Slice(shard("", ""), len(keys), 0, len(keys), suffixes[number], told)
+        named = naming.keys(keys, slice_, 0, 0) or keys
         for old, new in zip(keys, named, strict=True):
             assert new == old or new == f"{old}-{suffixes[number]}"
             assert new != old or count[old] == 1
@@ -84,11 +94,11 @@ def test_numbers_equal_those_of_the_old_tool(per_shard: int, digits: int, shard:
     first = data.draw(st.integers(0, per_shard - 2))
     power = math.ceil(math.log10(per_shard))
     expected = [f"{sample + 10**power * shard:0{digits + power}d}" for sample in (first, first + 1)]
-    assert NewNumbers(digits, per_shard, "key").keys(["a", "b"], 0, shard, first) == expected
+    assert NewNumbers(digits, per_shard, "key").keys(["a", "b"], SLICE, shard, first) == expected
 
 
 def test_new_numbers_replace_folders_too() -> None:
     """A member is called by its number and all behind the first dot of its base name."""
     naming = NewNumbers(5, 10_000, "key")
     assert naming.member("v1.0/000.seg.PNG", "000420007") == "000420007.seg.PNG"
-    assert NewNumbers(5, 1, "key").keys(["a"], 0, 42, 0) == ["00042"]
+    assert NewNumbers(5, 1, "key").keys(["a"], SLICE, 42, 0) == ["00042"]

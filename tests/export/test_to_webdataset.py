@@ -26,6 +26,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from imagecurate.errors import ColumnExistsError, OutputError, ParameterError, ShardError
 from imagecurate.export import reading, to_webdataset, verify
+from imagecurate.shards.shard import Shard
 from imagecurate.shards.sources import ByteSource, RangeSource
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
@@ -231,16 +232,16 @@ def test_renumbering(tmp_path: Path) -> None:
     write_folder(tmp_path / "in", shards=3, samples_per_shard=8)
     survivors = TarSurvivors.of(tmp_path / "in", keep=even)
     survivors.columns = dict(COLUMNS) | {"uid": pa.string(), "number": pa.int64()}
-    rows = survivors.rows
+    read = survivors.read
 
-    def with_ids(number: int, columns: list[str]) -> pa.Table:
-        table = rows(number, columns)
+    def with_ids(shard: Shard, columns: list[str]) -> pa.Table:
+        table = read(shard, columns)
         for name in {"uid", "number"} & set(columns):
             ids = table["key"].cast(survivors.columns[name])
             table = table.set_column(table.column_names.index(name), name, ids)
         return table
 
-    survivors.rows = with_ids  # type: ignore[method-assign, assignment]
+    survivors.read = with_ids  # type: ignore[method-assign, assignment]
     before = kept_members(survivors)
     summary = to_webdataset(survivors, tmp_path / "out", samples_per_shard=5, old_id_col="old", id_col="uid")
     tables = [pq.read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
@@ -341,8 +342,7 @@ def test_shards_that_are_no_local_tars(tmp_path: Path, monkeypatch: pytest.Monke
     """Fetched in ranges, some kilobytes at a time, or unpacked, shards give the same bytes as tars read in place."""
 
     class Elsewhere(TarSurvivors):
-        def open(self, number: int) -> ByteSource:
-            shard = self.shards[number]
+        def open(self, shard: Shard) -> ByteSource:
             return RangeSource(shard.url, shard.size) if is_remote else Unpacked(shard.url)
 
     monkeypatch.setattr(reading, "AHEAD", 1000)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from imagecurate.images.decoder import decode_plain
 from imagecurate.images.header import jpeg_header
 
 SEEDS = ("jpeg", "progressive", "grey", "turned", "png", "palette", "gif", "webp", "avif", "tiff", "lzw", "bmp", "jp2")
@@ -88,12 +89,16 @@ def test_any_damage_gives_pixels_or_a_reason(decoder, seeds, seed, harm):
 @settings(max_examples=300, deadline=None)
 @given(seed=st.sampled_from(SEEDS[:4]), harm=damages)
 def test_both_paths_read_a_damaged_jpeg_alike(decoder, seeds, seed, harm):
-    """What the fast path accepts, Pillow decodes to the same pixels and the same columns."""
+    """What the fast path accepts, whole or reduced, Pillow decodes to the same pixels and the same columns."""
     data = damaged(seeds[seed], harm)
     header = jpeg_header(data)
     if header is None or not header.is_plain:
         return
-    here = decoder._decode_plain(data, header)
+    here = decode_plain(data, header, decoder.policy)
+    for reduction in (2, 4, 8):
+        smaller = decode_plain(data, header, decoder.policy, reduction)
+        assert (smaller is None) == (here is None)
+        assert smaller is None or smaller.shape == (*(-(-edge // reduction) for edge in here.shape[:2]), 3)
     if here is None:
         return
     apart = decoder._decode_apart(data)

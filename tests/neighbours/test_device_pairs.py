@@ -20,7 +20,9 @@ from on_device import same_as_on_the_cpu, sides
 
 from imagecurate.backend import gpu_pairs
 from imagecurate.backend.gpu_pairs import Tile, half_error, half_rows
-from imagecurate.neighbours import ArrayVectors, CosinePairs, against, device, planner
+from imagecurate.backend.machines import Machine
+from imagecurate.neighbours import ArrayVectors, CosinePairs, against, device, planner, search
+from imagecurate.neighbours.search import Near
 from imagecurate.neighbours.vectors import cosine, unit_rows
 from imagecurate.plan.execute import in_order
 
@@ -40,6 +42,7 @@ def cpu_as_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans are made for a GPU, and the CPU stands for it."""
     monkeypatch.setattr(planner, "DEVICE_ROWS", 0)
     monkeypatch.setattr(planner, "best_device", lambda: "cuda")
+    monkeypatch.setattr(planner, "machine_of_run", lambda: Machine("cuda", bfloat16=True))
     monkeypatch.setattr(device, "earlier_neighbours", lambda *sides: device.compare(*sides, device=torch.device("cpu")))
 
 
@@ -65,6 +68,31 @@ def test_vectors_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Are looked at on the CPU."""
     monkeypatch.setattr(device, "room", lambda device: 0)
     same_as_on_the_cpu(*sides(make("clustered", 700, 24, 0.05, 2), 7, 1), 0.05, 5, "cpu")
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")])
+def test_a_device_that_is_full(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The CPU does it, and what was held is given back; any other error is told."""
+    x, y = sides(make("clustered", 300, 24, 0.05, 2), 7, 1)
+    near = Near(0.95, 24)
+    expected = search.earlier_neighbours(x, y, near, 5)
+
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(device, "FEW_PRODUCTS", 1)
+    monkeypatch.setattr(device, "compare", fails)
+    monkeypatch.setitem(device._held, "a file", object())
+    found = device.earlier_neighbours(x, y, near, 5)
+    np.testing.assert_array_equal(found.y, expected.y)
+    assert not device._held
+    assert "took more memory than the GPU has; the CPU does it" in caplog.text
+    error = RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(RuntimeError, match="illegal"):
+        device.earlier_neighbours(x, y, near, 5)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 5, 16, 100, 128, 1024]), st.sampled_from([1, 1e-3, 1e-8]))
@@ -113,7 +141,7 @@ def test_a_plan_for_a_gpu_is_carried_out_without_one(tmp_path: Path, monkeypatch
     rows, ranks = make("clustered", 900, 16, 0.05, 1), np.arange(900)
     with monkeypatch.context() as patched:
         patched.setattr(planner, "DEVICE_ROWS", 0)
-        patched.setattr(planner, "best_device", lambda: "cuda")
+        patched.setattr(planner, "machine_of_run", lambda: Machine("cuda", bfloat16=True))
         patched.setattr(device, "FEW_PRODUCTS", 1)
         patched.setattr(torch.cuda, "is_available", lambda: False)
         pairs = CosinePairs.find(ArrayVectors(rows), eps=0.05, folder=tmp_path, ranks=ranks, plan="prefix")

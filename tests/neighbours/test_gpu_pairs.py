@@ -13,6 +13,7 @@ from on_device import same_as_on_the_cpu, sides
 
 from imagecurate.backend import gpu_pairs
 from imagecurate.backend.gpu_pairs import candidates, cosines, half_error, half_rows
+from imagecurate.backend.machines import Machine
 from imagecurate.neighbours import ArrayVectors, CosinePairs, against, compare, device, planner
 from imagecurate.plan.execute import in_order
 
@@ -111,7 +112,7 @@ def test_the_outcome_is_that_of_the_cpu(tmp_path: Path, plan: str, monkeypatch: 
     source = ArrayVectors(rows, part_rows=100)
     pairs = CosinePairs.find(source, folder=tmp_path / "gpu", plan=plan, **options)
     assert pairs.plan.device == "cuda"
-    monkeypatch.setattr(planner, "best_device", lambda: "cpu")
+    monkeypatch.setattr(planner, "machine_of_run", lambda: Machine("cpu", bfloat16=False))
     expected = CosinePairs.find(source, folder=tmp_path / "cpu", plan="brute", **options)
     check(pairs.resolve().keeper, rows, ranks, eps)
     for order in (ranks, other):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from toys import Brightness
 import imagecurate as ic
 from imagecurate.errors import ParameterError
 from imagecurate.plan.claims import STALE_S, Claims, Owner
-from imagecurate.plan.ranks import turn, working_as, working_rank
+from imagecurate.plan.ranks import fill, turn, working_as, working_rank
 
 
 @pytest.fixture
@@ -106,6 +108,58 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
             assert ds.last_run is not None and ds.last_run.decoded == 0  # the pass that counts finds all in the store
     assert counts[0] == counts[1]
     assert working_rank() is None
+
+
+def test_a_rank_counts_what_it_did(tmp_path: Path) -> None:
+    """Of the work that is shared out, too, which the pass that counts finds done."""
+    write_folder(tmp_path / "data", shards=3)
+    found = []
+    for number in (0, 1):
+        with working_as(number, 2) as rank:
+            opened(tmp_path / "data").pipe(Brightness()).compute()
+            found.append((rank.stats.decoded, rank.stats.computed.get("Brightness", 0)))
+    assert found == [(12, 12), (0, 0)]
+
+
+class Task:
+    """Needs a name and a folder, and keeps what it did."""
+
+    def __init__(self, claims: Path, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self.claims = claims
+        self.did: list[str] = []
+        self._meanwhile = meanwhile
+
+    def claimed_as(self, item: str) -> str:
+        return item
+
+    def in_pieces(self, item: str) -> None:
+        raise AssertionError(item)
+
+    def __call__(self, item: str) -> None:
+        self.did.append(item)
+        if item == "c":
+            self._meanwhile()
+
+
+@pytest.mark.parametrize("folder_goes", [False, True])
+def test_logs_that_are_removed_meanwhile(tmp_path: Path, folder_goes: bool) -> None:
+    """As a store is put in order: what was done may be gone, so a rank at work looks at everything again."""
+    gone = []
+
+    def put_in_order() -> None:
+        if not gone:
+            gone.append(True)
+            shutil.rmtree(tmp_path / "claims")
+            if not folder_goes:
+                (tmp_path / "claims").mkdir()
+
+    task = Task(tmp_path / "claims", put_in_order)
+    with working_as(0, 1):
+        fill(task, list("abcd"), map)
+        assert task.did == list("abcdab")
+        again = Task(tmp_path / "claims")
+        fill(again, list("abcd"), map)
+    assert not again.did
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ import imagecurate as ic
 from imagecurate import ImageStage
 from imagecurate.images import DecodePolicy, Preprocessing
 from imagecurate.images.header import JpegHeader
-from imagecurate.plan import blocks
 
 SIZE = (6, 6)
 #: Files given to the second source, a number a call.
@@ -28,6 +27,8 @@ GIVEN: list[int] = []
 
 class Files:
     """Prepares wide JPEG files by Pillow, marked in one corner; fails on those that end early without a reason."""
+
+    at_once = 32
 
     def takes(self, data: bytes, header: JpegHeader | None) -> bool:
         return header is not None and header.is_plain and header.width > 60
@@ -133,7 +134,7 @@ def test_other_stages_get_pixels_all_the_same(data: Path, decodes: list[int]) ->
 def test_files_come_some_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more are held than the source gets at once."""
     GIVEN.clear()
-    monkeypatch.setattr(blocks, "_FILES_AT_ONCE", 4)
+    monkeypatch.setattr(Files, "at_once", 4)
     write_tar(tmp_path / "data/0.tar", [(f"{n}.jpg", picture(n, (80, 60))) for n in range(10)])
     Marked()(ic.read_webdataset(str(tmp_path / "data"), workdir=None)).compute(progress=False)
     assert GIVEN == [4, 4, 2]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import imagecurate as ic
+from imagecurate.backend import machines
 from imagecurate.columns import VECTOR
 from imagecurate.errors import MissingDependencyError, ParameterError, StageError, WeightsError
 from imagecurate.images import DecodePolicy, Preprocessing
 from imagecurate.images.header import JpegHeader
+from imagecurate.images.reduced import ReducedPictures
 from imagecurate.stages import ImageEmbedder, embedder, file_pictures
 
 
@@ -278,7 +282,8 @@ def test_parameters_are_checked() -> None:
 @pytest.fixture
 def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """What embedders say of themselves where there is a GPU; none of them computes."""
-    monkeypatch.setattr(embedder, "best_device", lambda: "cuda")
+    for module in (embedder, machines):
+        monkeypatch.setattr(module, "best_device", lambda: "cuda")
 
 
 @pytest.mark.parametrize(
@@ -293,7 +298,7 @@ def test_batches_on_a_cpu_are_of_any_length() -> None:
     """And every core decodes anyway."""
     assert Tiny().batch_rows is None
     assert Tiny().decode_threads == 0
-    assert Tiny().from_files(DecodePolicy()) is None
+    assert isinstance(Tiny().from_files(DecodePolicy()), ReducedPictures)
 
 
 def test_threads_beside_a_gpu(on_gpu: None) -> None:
@@ -346,17 +351,19 @@ class Decoding:
     """Stands for the decoder on a GPU."""
 
     def __init__(self, preprocessing: Preprocessing, policy: DecodePolicy) -> None:
-        if preprocessing.interpolation == "box":
-            raise ParameterError("expects bicubic")
+        pass
 
     def takes(self, data: bytes, header: Any) -> bool:
         return header.components == 3
 
 
 @pytest.fixture
-def gpu_decoder(on_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def gpu_decoder(on_gpu: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine with a GPU and the libraries to decode on it."""
+    monkeypatch.setattr(file_pictures, "jpeg_trouble", lambda: None)
     monkeypatch.setattr(file_pictures, "DevicePictures", Decoding)
+    file_pictures._forget()
+    yield
     file_pictures._forget()
 
 
@@ -375,7 +382,7 @@ def test_where_pictures_are_decoded(gpu_decoder: None, monkeypatch: pytest.Monke
         assert not files.takes(b"", header(4000, components=1))
         assert not files.takes(b"", None)
     assert taken == {"auto": [False, False, True, True], "gpu": [True] * 4}
-    assert Tiny(jpeg_decoder="cpu").from_files(DecodePolicy()) is None
+    assert isinstance(Tiny(jpeg_decoder="cpu").from_files(DecodePolicy()), ReducedPictures)
     assert Own(jpeg_decoder="gpu").from_files(DecodePolicy()) is None
     monkeypatch.setattr(Tiny, "interpolation", "box")
     assert Tiny().from_files(DecodePolicy()) is None
@@ -384,40 +391,33 @@ def test_where_pictures_are_decoded(gpu_decoder: None, monkeypatch: pytest.Monke
 
 
 def test_where_pixels_come_from_is_in_the_fingerprint(gpu_decoder: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The CPU alone has the name that it has without the libraries."""
+    """The CPU alone has the name that it has where the libraries are missing, or do not go together."""
     names = {decoder: Tiny(jpeg_decoder=decoder).fingerprint() for decoder in ("auto", "cpu", "gpu")}
     assert len(set(names.values())) == 3
     assert Tiny().ingredients()["pixels"] == "gpu from 2000000 pixels"
-
-    class Missing:
-        def __init__(self, *_: object) -> None:
-            raise MissingDependencyError("not installed")
-
-    monkeypatch.setattr(file_pictures, "DevicePictures", Missing)
-    file_pictures._forget()
+    monkeypatch.setattr(file_pictures, "jpeg_trouble", lambda: "TypeError: Decoder() got an unexpected argument")
     assert Tiny().fingerprint() == names["cpu"]
-    with pytest.raises(MissingDependencyError):
+    with pytest.raises(MissingDependencyError, match=r"jpeg_decoder='gpu' needs a GPU, .* TypeError"):
         Tiny(jpeg_decoder="gpu").fingerprint()
-    file_pictures._forget()
 
 
-def test_libraries_that_do_not_go_together(gpu_decoder: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever they raise: pictures are decoded on the CPU unless the GPU was asked for."""
+def test_what_is_settled_stays_so(gpu_decoder: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name and precision are the same wherever it goes; where the GPU for its pixels is missing, that is an error."""
+    monkeypatch.setattr(Tiny, "gpu_precision", "float16")
+    settled, on_cpu = Tiny().settled(), Tiny(jpeg_decoder="cpu").settled()
+    assert repr(settled) == "Tiny()"
+    names = settled.fingerprint(), on_cpu.fingerprint()
+    assert len({*names, Tiny(precision="float32", jpeg_decoder="cpu").fingerprint()}) == 3
+    monkeypatch.setattr(embedder, "best_device", lambda: "cpu")
+    monkeypatch.setattr(machines, "best_device", lambda: "cpu")
+    settled, on_cpu = (pickle.loads(pickle.dumps(each.settled())) for each in (settled, on_cpu))
+    assert (settled.fingerprint(), on_cpu.fingerprint()) == names
+    assert isinstance(on_cpu.from_files(DecodePolicy()), ReducedPictures)
+    with pytest.raises(StageError, match=r"decode on a GPU, .* has none\n\nHint: give jpeg_decoder='cpu'"):
+        settled.from_files(DecodePolicy())
 
-    class Other:
-        def __init__(self, *_: object) -> None:
-            raise TypeError("Decoder() got an unexpected keyword argument")
 
-    cpu = Tiny(jpeg_decoder="cpu").fingerprint()
-    monkeypatch.setattr(file_pictures, "DevicePictures", Other)
-    file_pictures._forget()
-    assert Tiny().fingerprint() == cpu
-    with pytest.raises(TypeError, match="unexpected keyword"):
-        Tiny(jpeg_decoder="gpu").fingerprint()
-    file_pictures._forget()
-
-
-def test_threads_share_one_decoder_on_the_gpu(on_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_share_one_decoder_on_the_gpu(gpu_decoder: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has memory of the device: not one for each thread that comes first."""
     made = []
 
@@ -428,8 +428,6 @@ def test_threads_share_one_decoder_on_the_gpu(on_gpu: None, monkeypatch: pytest.
             made.append(self)
 
     monkeypatch.setattr(file_pictures, "DevicePictures", Slow)
-    file_pictures._forget()
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: Tiny().from_files(DecodePolicy()), range(4)))
+        list(pool.map(lambda _: Tiny(jpeg_decoder="gpu").from_files(DecodePolicy()), range(4)))
     assert len(made) == 1
-    file_pictures._forget()

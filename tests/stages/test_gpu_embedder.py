@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from opening import statuses
 
 import imagecurate as ic
+from imagecurate.backend import machines
 from imagecurate.stages import ImageClassifier, ImageEmbedder, TimmImageEmbedder, classifier, embedder, models
 
 #: torch's compiler warns of much that is no concern of ours.
@@ -39,7 +40,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Make the stages use a device."""
 
     def chosen(device: str) -> None:
-        for module in (embedder, classifier):
+        for module in (embedder, classifier, machines):
             monkeypatch.setattr(module, "best_device", lambda: device)
 
     return chosen

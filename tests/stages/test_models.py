@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from imagecurate.backend.clusters import best_device
+from imagecurate.backend.machines import Machine
 from imagecurate.errors import StageError, WeightsError
 from imagecurate.stages import models
-from imagecurate.stages.models import loaded_once, on_device, precision_on
+from imagecurate.stages.models import fast_precision, loaded_once, on_device
 
 
 @pytest.fixture(autouse=True)
@@ -92,25 +93,20 @@ def test_few_models_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loads == ["a", "b", "c", "b"]
 
 
-def test_precision() -> None:
-    """Without autocast float32; with it what the processor says of itself."""
-    assert precision_on("cpu", autocast=False) == "float32"
-    assert precision_on("cpu", autocast=True) in ("float32", "bfloat16")
-
-
-@pytest.mark.parametrize("flags", [set(), {"avx512_bf16"}, {"amx_bf16"}, {"bf16"}])
-def test_bfloat16_only_where_the_processor_multiplies_in_it(flags: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """By torch's public list of capabilities, and without it by its private checks."""
-    models._multiplies_bfloat16.cache_clear()
-    expected = bool(flags & {"avx512_bf16", "amx_bf16"})
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(flags, True), raising=False)
-    assert (precision_on("cpu", autocast=True) == "bfloat16") == expected
-    models._multiplies_bfloat16.cache_clear()
-    monkeypatch.delattr(torch.cpu, "get_capabilities")
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: "avx512_bf16" in flags, raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: "amx_bf16" in flags, raising=False)
-    assert (precision_on("cpu", autocast=True) == "bfloat16") == expected
-    models._multiplies_bfloat16.cache_clear()
+@pytest.mark.parametrize(
+    ("machine", "on_gpu", "precision"),
+    [
+        (Machine("cpu", False), "float16", "float32"),
+        (Machine("cpu", True), "float16", "bfloat16"),
+        (Machine("cuda", True), "float16", "float16"),
+        (Machine("cuda", False), "float16", "float16"),
+        (Machine("cuda", True), "bfloat16", "bfloat16"),
+        (Machine("cuda", False), "bfloat16", "float32"),
+    ],
+)
+def test_precision(machine: Machine, on_gpu: models.Precision, precision: str) -> None:
+    """What the hardware multiplies in, and on a GPU what the model would have."""
+    assert fast_precision(machine, on_gpu) == precision
 
 
 def test_arrays_reach_the_device() -> None:

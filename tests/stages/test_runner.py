@@ -14,6 +14,7 @@ from making import write_folder
 
 import imagecurate as ic
 from imagecurate.errors import StageError
+from imagecurate.neighbours import device
 from imagecurate.stages import ImageEmbedder, models
 from imagecurate.stages.runner import ModelRunner
 
@@ -55,6 +56,67 @@ def test_out_of_memory_halves_what_goes_at_a_time(error: type[Exception], caplog
     assert max(model.seen) == 4
     run(runner, batch, rows=2)
     assert model.seen[-1] == 2
+
+
+class Stream:
+    """Stands for a stream, and keeps what happened on it."""
+
+    def __init__(self, name: str, told: list[str]) -> None:
+        self.name, self.told = name, told
+
+    def __enter__(self) -> None:
+        self.told.append(self.name)
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def record_event(self) -> str:
+        self.told.append("copied")
+        return "event"
+
+    def wait_event(self, event: str) -> None:
+        assert event == "event"
+        self.told.append("waited")
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 20])
+def test_what_is_queued_on_a_gpu(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of one shape, filled up with zeros; the model waits for the copy. The CPU stands for the device."""
+    told: list[str] = []
+    seen: list[torch.Tensor] = []
+
+    def model(inputs: torch.Tensor) -> torch.Tensor:
+        told.append("model")
+        seen.append(inputs)
+        return inputs * 2
+
+    runner = ModelRunner(model, "cpu", "Tiny()")
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    runner._streams = Stream("copying", told), Stream("computing", told)
+    batch = np.arange(1, 2 * count + 1, dtype=np.float32).reshape(count, 2)
+    batch.flags.writeable = False
+    given = runner._on_gpu(batch, lambda inputs: inputs + 1, lambda model, inputs: model(inputs), 8, True)
+    assert np.array_equal(given, 2 * (batch + 1))
+    calls = -(-count // 8)
+    assert told == ["copying", "copied", "computing", "waited", *["model"] * calls]
+    assert [len(part) for part in seen] == [8] * calls
+    assert (torch.cat(seen)[count:] == 1).all()  # zeros, of which inputs were made
+
+
+def test_vectors_of_a_search_go_first(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Copies that wait for another comparison make room before a batch is halved for good."""
+    monkeypatch.setitem(device._held, "a file", object())
+    model = Narrow(16)
+
+    def crowded(inputs: torch.Tensor) -> torch.Tensor:
+        if device._held:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return model(inputs)
+
+    batch = np.ones((16, 1), np.float32)
+    with caplog.at_level(logging.WARNING):
+        assert np.array_equal(run(ModelRunner(crowded, "cpu", "Tiny()"), batch), 2 * batch)
+    assert model.seen == [16] and not caplog.records
 
 
 def test_no_memory_for_one(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,10 +6,12 @@ import hashlib
 import os
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagecurate.errors import WeightsError
 from imagecurate.weights import file_digest, tensor_digest
 
 
@@ -25,6 +27,12 @@ def test_file_digest_is_sha256_and_follows_the_file(tmp_path: Path) -> None:
     path.write_bytes(b"two")
     os.utime(path, ns=(1, 1))
     assert file_digest(path) == hashlib.sha256(b"two").hexdigest()
+
+
+def test_a_file_that_went(tmp_path: Path) -> None:
+    """Named, with what to do, in the middle of a run as well."""
+    with pytest.raises(WeightsError, match=r"cannot read weights from .*gone.pth': No such file .*\n\nHint: put the"):
+        file_digest(tmp_path / "gone.pth")
 
 
 def test_tensor_digest_ignores_container_order_and_width() -> None:

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imagecurate.columns import IMAGE_ERROR
+from imagecurate.explore.blur import Blur
 from imagecurate.explore.report.cards import Card, Wanted, cards_of, refs_of_ids
 from imagecurate.explore.report.collect import Answers, ask
 from imagecurate.explore.report.fates import KEPT, Fate
+from imagecurate.explore.report.found_clusters import embeddings_in, find_clusters
 from imagecurate.explore.report.material import Material, Timed
 from imagecurate.explore.report.picks import Ref, refs
 from imagecurate.explore.report.questions import Questions, column_text, questions_for
 from imagecurate.explore.report.sections.cluster_list import CLUSTERS
 from imagecurate.explore.report.sections.duplicates import GROUPS, PAIRS
-from imagecurate.explore.tiles import Blur
 from imagecurate.plan.plan import Plan
 from imagecurate.plan.shard_state import Work
 from imagecurate.shards import Shard
@@ -70,6 +71,9 @@ def material_of(
     schema = {given.get(name, name): kind for name, kind in plan.schema.items() if name not in called}
     asked = questions_for(schema, _filters(record), _made(plan))
     answers = ask(work, shards, asked, called)
+    vectors = embeddings_in(schema)
+    if vectors is not None and (answers.clusters is None or not answers.clusters.found):
+        answers.clusters = find_clusters(work, shards, vectors, called.get(vectors, vectors))
     examples = _examples(answers)
     levels = list(answers.levels.values())
     quantities = [limit.quantity for limit in asked.limits]

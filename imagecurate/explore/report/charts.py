@@ -2,101 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 
 from imagecurate.explore.html import Html, joined, tag
-from imagecurate.explore.report.histogram import Histogram
-from imagecurate.explore.report.limits import Limit
 from imagecurate.explore.report.properties import CELLS, Properties
-from imagecurate.explore.wording import BY, count, number, plural, share
+from imagecurate.explore.wording import BY, count, plural, share
 
-__all__ = ["bars", "folded", "histogram_chart", "ribbon", "sizes_chart", "table"]
-
-#: Bars of a histogram.
-_BARS = 64
-#: Where the bars end and stand, in pixels.
-_TOP, _BASE = 22, 168
-
-
-def histogram_chart(name: str, histogram: Histogram, limits: Sequence[Limit]) -> Html:
-    """Draw a histogram, kept samples below all others, with the thresholds."""
-    shown = histogram.bars(_BARS)
-    edges = shown.edges.tolist()
-    start, end = edges[0], edges[-1]
-    outside = [limit.value for limit in limits if not start <= limit.value <= end]
-    start, end = min([start, *outside]), max([end, *outside])
-    margin = 0.01 * (end - start)
-    start, end = start - margin, end + margin
-
-    def at(value: float) -> float:
-        place: float = 100 * (value - start) / (end - start)
-        return place
-
-    most = max(int(shown.counts.sum(axis=0).max(initial=0)), 1)
-    crowded = any(at(limit.value) < 50 for limit in limits)  # by the labels of thresholds
-    drawn: list[Html] = [
-        tag("line", x1="0", x2="100%", y1=_TOP, y2=_TOP, class_="grid"),
-        tag(
-            "text", count(most), x="100%" if crowded else "0", y=_TOP - 6, class_=f"quiet{' before' if crowded else ''}"
-        ),
-    ]
-    for number_, (kept, others) in enumerate(zip(*shown.counts.tolist(), strict=True)):
-        x, width = at(edges[number_]), at(edges[number_ + 1]) - at(edges[number_])
-        high = (_BASE - _TOP) / most
-        drawn += [
-            tag("rect", x=f"{x:.3f}%", width=f"{width:.3f}%", y=f"{y:.1f}", height=f"{height:.1f}", class_=kind)
-            for kind, y, height in (
-                ("bar kept", _BASE - kept * high, kept * high),
-                ("bar others", _BASE - (kept + others) * high, others * high),
-            )
-            if height
-        ]
-    drawn.append(tag("line", x1="0", x2="100%", y1=_BASE, y2=_BASE, class_="axis"))
-    for tick in _ticks(start, end):
-        drawn.append(tag("text", number(tick), x=f"{at(tick):.2f}%", y=_BASE + 17, class_="quiet tick"))
-    for limit in limits:
-        x = at(limit.value)
-        after = {">=": x < 75, ">": x < 75, "<": x <= 25, "<=": x <= 25}[limit.operator]
-        label = f"{_SIGNS[limit.operator]} {number(limit.value)}"
-        drawn += [
-            tag("line", x1=f"{x:.3f}%", x2=f"{x:.3f}%", y1=4, y2=_BASE, class_="limit"),
-            tag(
-                "text",
-                label,
-                x=f"{x:.3f}%",
-                dx=6 if after else -6,
-                y=14,
-                class_=f"limit {'after' if after else 'before'}",
-            ),
-        ]
-    tails = [f"{count(n)} {side} are not drawn" for n, side in ((shown.below, "below"), (shown.above, "above")) if n]
-    described = [
-        f"{plural(histogram.total, 'value')} from {number(histogram.low)} to {number(histogram.high)}",
-        *(f"the threshold {limit} is drawn" for limit in limits),
-        *tails,
-    ]
-    rows = [
-        (f"{number(edges[n])} to {number(edges[n + 1])}", *(count(value) for value in pair))
-        for n, pair in enumerate(shown.counts.T.tolist())
-        if any(pair)
-    ]
-    chart = tag(
-        "svg",
-        tag("title", f"Histogram of {name}"),
-        tag("desc", f"{'; '.join(described)}."),
-        *drawn,
-        role="img",
-        class_="histogram",
-        width="100%",
-        height=_BASE + 24,
-    )
-    return joined(
-        chart,
-        tag("p", f"{'; '.join(tails).capitalize()}.", class_="quiet small") if tails else None,
-        folded("Numbers", table([name, "kept", "not kept"], rows, numbers=2)),
-    )
+__all__ = ["bars", "folded", "ribbon", "sizes_chart", "table"]
 
 
 def ribbon(before: float, after: float, kind: str, title: str) -> Html:
@@ -237,19 +150,6 @@ def _octaves(cells: Sequence[int]) -> tuple[int, int]:
     return max(first - more // 2, 0) * CELLS, (last + more - more // 2) * CELLS
 
 
-_SIGNS = {">=": "≥", ">": ">", "<=": "≤", "<": "<"}
-
-
 def _span(cell: int) -> str:
     low, high = (round(2 ** (edge / CELLS)) for edge in (cell, cell + 1))
     return f"{low} to {high}"
-
-
-def _ticks(start: float, end: float) -> list[float]:
-    """Some five round numbers between two."""
-    rough = (end - start) / 5
-    step = 10.0 ** math.floor(math.log10(rough))
-    step *= next(factor for factor in (1, 2, 5, 10) if factor * step >= rough)
-    first = math.ceil(start / step)
-    found = itertools.takewhile(lambda n: n * step <= end, itertools.count(first))
-    return [round(n * step, 12) for n in itertools.islice(found, 12)]

@@ -1,4 +1,4 @@
-"""Clusters that a column names: how large they are, and the samples nearest to their centres."""
+"""Clusters: how large they are, and the samples nearest to their centres; here those that a column names."""
 
 from __future__ import annotations
 
@@ -44,18 +44,22 @@ class Clusters:
     Parameters
     ----------
     column : str
+        Names them; or holds the vectors among which they were found.
     distance : str or None
         Column with the distance to the centre; without one, samples are drawn at random.
     found : dict of str to Cluster
         By name.
     dropped : int
         Samples of clusters that were let go of, as there are too many.
+    sampled : int or None
+        Where no column names them: samples among which they were found.
     """
 
     column: str
     distance: str | None = None
     found: dict[str, Cluster] = field(default_factory=dict)
     dropped: int = 0
+    sampled: int | None = None
 
     def plus(self, other: Clusters) -> Clusters:
         """Count other shards in."""

@@ -16,13 +16,10 @@ import xxhash
 from numpy.typing import NDArray
 
 from imagecurate.columns import DUPLICATE_OF
+from imagecurate.explore.levels import GROUP_OF, away, levels, nearness_of
 from imagecurate.explore.report.picks import PICK, Ref, lowest, picks
 
 __all__ = ["DrawnGroup", "Level", "columns_of", "level_of", "levels_in"]
-
-_GROUP = "_duplicate_group"
-#: How a level says how near a sample is to the one that it duplicates, and the sign that makes the least like lowest.
-_NEARNESS = {"_similarity": 1.0, "_distance": -1.0}
 
 #: Groups drawn: far more than are shown, so that the large among them can be.
 _DRAWN = 200
@@ -96,18 +93,13 @@ class Level:
 
 def levels_in(columns: Sequence[str]) -> list[Level]:
     """Tell which levels have left their marks."""
-    levels = [name.removesuffix(_GROUP) for name in columns if name.endswith(_GROUP)]
-    return [
-        Level(level, next((level + ending for ending in _NEARNESS if level + ending in columns), None))
-        for level in levels
-        if level + DUPLICATE_OF in columns
-    ]
+    return [Level(level, nearness_of(level, columns)) for level in levels(columns)]
 
 
 def columns_of(level: Level) -> list[str]:
     """What `level_of` reads."""
     nearness = [] if level.nearness is None else [level.nearness]
-    return [level.name + DUPLICATE_OF, level.name + _GROUP, *nearness]
+    return [level.name + DUPLICATE_OF, level.name + GROUP_OF, *nearness]
 
 
 def level_of(asked: Level, shard: int, columns: Mapping[str, pa.Array]) -> Level:
@@ -122,7 +114,7 @@ def level_of(asked: Level, shard: int, columns: Mapping[str, pa.Array]) -> Level
     columns : mapping of str to pyarrow.Array
         All rows of the shard.
     """
-    marks, groups = columns[asked.name + DUPLICATE_OF], columns[asked.name + _GROUP]
+    marks, groups = columns[asked.name + DUPLICATE_OF], columns[asked.name + GROUP_OF]
     is_marked = marks.is_valid().to_numpy(zero_copy_only=False)
     is_kept = groups.is_valid().to_numpy(zero_copy_only=False) & ~is_marked
     found = Level(asked.name, asked.nearness, int(is_marked.sum()), int(is_kept.sum()))
@@ -130,8 +122,7 @@ def level_of(asked: Level, shard: int, columns: Mapping[str, pa.Array]) -> Level
     if asked.nearness is not None:
         values = pc.cast(columns[asked.nearness], pa.float64()).to_numpy(zero_copy_only=False)
         rows = np.flatnonzero(is_marked & np.isfinite(values))
-        sign = next(sign for ending, sign in _NEARNESS.items() if asked.nearness.endswith(ending))
-        found.doubtful = lowest(picks(shard, rows, sign * values[rows], values[rows]), _DOUBTFUL)
+        found.doubtful = lowest(picks(shard, rows, -away(asked.nearness) * values[rows], values[rows]), _DOUBTFUL)
     return found
 
 

@@ -21,6 +21,8 @@ _TAIL = 0.005
 _DIGITS, _COARSE_DIGITS = 30, 7
 #: Digits of the edges of bars, of the 53 that a float has.
 _MOST_DIGITS = 45
+#: Values farther from 0 are taken for it in the drawing: differences must be numbers, too.
+_FARTHEST = 1e307
 #: Exponent below which a distance is nothing: its bin would be too narrow for a float.
 _LEAST = -900
 
@@ -97,7 +99,8 @@ class Histogram:
             return cls(anchor, missing=missing, not_finite=odd)
         low, high, whole = float(values.min()), float(values.max()), bool(np.all(values == np.floor(values)))
         weights = np.stack([kept, ~kept]).astype(np.int64)
-        edges, counts = _joined(_binned(values - anchor, None), weights)
+        distances = np.clip(values, -_FARTHEST, _FARTHEST) - anchor
+        edges, counts = _joined(_binned(distances, None), weights)
         return cls(anchor, edges, counts, None, low, high, whole, missing, odd)._bounded()
 
     @property

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from imagecurate.explore.blur import Blur
 from imagecurate.explore.report.cards import Card
 from imagecurate.explore.report.collect import Answers
 from imagecurate.explore.report.fates import Fate
 from imagecurate.explore.report.picks import Ref
 from imagecurate.explore.report.questions import Questions
-from imagecurate.explore.tiles import Blur
 
 __all__ = ["Material", "Timed"]
 

@@ -105,8 +105,8 @@ def _lightbox() -> Html:
         tag("div", class_="stage"),
         tag(
             "div",
-            tag("p", class_="position"),
-            tag("p", class_="caption", dir="auto", tabindex="-1"),
+            tag("p", class_="position", aria_live="polite"),
+            tag("p", class_="caption", dir="auto", tabindex="-1", aria_live="polite"),
             tag("div", class_="details"),
             tag(
                 "div",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from imagecurate.explore.kinds import is_number
 from imagecurate.explore.report.clusters import Clusters, clusters_in
 from imagecurate.explore.report.groups import Level, columns_of, levels_in
 from imagecurate.explore.report.limits import Limit, limits_of
@@ -71,7 +72,7 @@ def questions_for(
     limits = [each for each in limits_of(filters) if all(name in schema for name in Expression(each.quantity).columns)]
     clusters = clusters_in(schema)
     dull = {*INFO_COLUMNS, "width", "height", *([] if clusters is None else [clusters.column])}
-    numbers = [name for name, kind in schema.items() if _is_number(kind) and name not in dull and name[0] != "_"]
+    numbers = [name for name, kind in schema.items() if is_number(kind) and name not in dull and name[0] != "_"]
     first = [name for name in made if name in numbers]
     texts = [column_text(name) for name in dict.fromkeys([*first, *numbers])]
     limited = list(dict.fromkeys(limit.quantity for limit in limits))
@@ -89,7 +90,3 @@ def questions_for(
 def column_text(name: str) -> str:
     """Write a column as an expression."""
     return str(Expression("`" + name.replace("`", "``") + "`"))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))

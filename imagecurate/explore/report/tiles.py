@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-
-from imagecurate.explore.html import Html, tag
+from imagecurate.explore.blur import Blur
+from imagecurate.explore.html import Html, embedded, tag
 from imagecurate.explore.report.cards import LARGEST_SIDE, Card
 from imagecurate.explore.thumbnails import thumbnail, veil
-from imagecurate.explore.tiles import Blur
 from imagecurate.explore.wording import BY, number
 
 __all__ = ["Tiles", "fate_text"]
@@ -50,10 +48,10 @@ class Tiles:
             return _opener(tag("span", reason, class_="none"), f"Details of {alt}")
         if self._side < LARGEST_SIDE:
             jpeg = thumbnail(jpeg, self._side).jpeg or jpeg
-        shown = _opener(tag("img", src=_embedded(jpeg), alt=alt, loading="lazy"))
+        shown = _opener(tag("img", src=embedded(jpeg), alt=alt, loading="lazy"))
         if not self._blur.covers({str(self._blur.column): card.nsfw}):
             return shown
-        cover = tag("img", src=_embedded(veil(jpeg)), alt=f"blurred picture, open to see: {alt}")
+        cover = tag("img", src=embedded(veil(jpeg)), alt=f"blurred picture, open to see: {alt}")
         return tag("details", tag("summary", cover, tag("span", "Show")), shown, class_="veiled")
 
 
@@ -86,7 +84,3 @@ def _facts(card: Card) -> Html:
     ]
     known = [tag("div", tag("dt", name), tag("dd", value, dir="auto")) for name, value in facts if value]
     return tag("dl", *known, class_="facts")
-
-
-def _embedded(jpeg: bytes) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from imagecurate.explore.html import Html, joined, tag
+from imagecurate.explore.levels import nearness_said
 from imagecurate.explore.report.cards import Card
+from imagecurate.explore.report.fates import KEPT
 from imagecurate.explore.report.groups import DrawnGroup, Level
 from imagecurate.explore.report.material import Material
 from imagecurate.explore.report.picks import refs
 from imagecurate.explore.report.questions import column_text
-from imagecurate.explore.report.tiles import Tiles
+from imagecurate.explore.report.tiles import Tiles, fate_text
 from imagecurate.explore.wording import count, number, plural
 
 __all__ = ["GROUPS", "PAIRS", "duplicates"]
@@ -49,7 +51,7 @@ def _group(material: Material, tiles: Tiles, level: Level, group: DrawnGroup) ->
     for marked, ref in group.members:
         if ref in material.cards:
             card = material.cards[ref]
-            items.append(tag("li", tiles.tile(card, _nearness(level, card) if marked else None, _word(marked))))
+            items.append(tag("li", tiles.tile(card, _nearness(level, card) if marked else None, _word(marked, card))))
     if not items:
         return None
     rest = group.size - len(items)
@@ -65,7 +67,10 @@ def _doubtful(material: Material, tiles: Tiles, level: Level) -> Html | None:
         other = None if card is None else material.by_id.get(card.duplicate_of.get(level.name, ""))
         if card is not None and other is not None:
             nearness = _nearness(level, card)
-            both = [tag("li", tiles.tile(other, None, "kept")), tag("li", tiles.tile(card, nearness, "duplicate"))]
+            both = [
+                tag("li", tiles.tile(other, None, _word(False, other))),
+                tag("li", tiles.tile(card, nearness, _word(True, card))),
+            ]
             pairs.append(tag("ul", *both, class_="tiles small", aria_label="a pair"))
     if not pairs:
         return None
@@ -75,8 +80,11 @@ def _doubtful(material: Material, tiles: Tiles, level: Level) -> Html | None:
 
 def _nearness(level: Level, card: Card) -> str | None:
     value = None if level.nearness is None else card.values.get(column_text(level.nearness))
-    return None if value is None else f"{str(level.nearness).removeprefix(level.name + '_')} {number(value)}"
+    return None if value is None else f"{nearness_said(level.name, str(level.nearness))} {number(value)}"
 
 
-def _word(marked: bool) -> str:
-    return "duplicate" if marked else "kept"
+def _word(marked: bool, card: Card) -> str:
+    """What a sample is here; of one that stays in its group, what became of it elsewhere, too."""
+    if marked:
+        return "duplicate"
+    return "kept" if card.fate == KEPT else f"stays here, {fate_text(card)}"

@@ -9,6 +9,9 @@ from imagecurate.explore.wording import as_bytes, count, plural, share
 
 __all__ = ["header", "overview"]
 
+#: Sources that are listed.
+_SOURCES = 100
+
 
 def header(material: Material) -> Html:
     """Make the head of the page: what it is about, and the four numbers that matter most."""
@@ -50,7 +53,7 @@ def overview(material: Material) -> Html | None:
             share(each.get("kept", 0), each.get("samples", 0)),
             count(each.get("failed", 0)),
         )
-        for name, each in sources.items()
+        for name, each in list(sources.items())[:_SOURCES]
     ]
     noticed = [
         f"{name.replace('_', ' ')}: {count(n)}"
@@ -60,11 +63,13 @@ def overview(material: Material) -> Html | None:
     remarks = [*inputs.get("differences", []), *noticed]
     if not rows:
         return None
+    more = len(sources) - len(rows)
     shards, size = (sum(each[name] for each in sources.values()) for name in ("shards", "bytes"))
     head = ["source", "shards", "size", "samples", "kept", "share", "failed"]
     return joined(
         tag("p", f"{plural(material.samples, 'sample')} in {plural(shards, 'shard')}, {as_bytes(size)} together."),
         table(head, rows, numbers=6),
+        tag("p", f"and {plural(more, 'source')} more", class_="quiet") if more > 0 else None,
         tag("h3", "Noticed while reading") if remarks else None,
         tag("ul", *(tag("li", each) for each in remarks[:50]), class_="plain") if remarks else None,
     )

@@ -7,8 +7,8 @@ from operator import itemgetter
 
 from imagecurate.explore.html import Html, joined, tag
 from imagecurate.explore.report.cards import Card
-from imagecurate.explore.report.charts import histogram_chart
 from imagecurate.explore.report.histogram import Histogram
+from imagecurate.explore.report.histogram_chart import histogram_chart
 from imagecurate.explore.report.limits import Limit
 from imagecurate.explore.report.material import Material
 from imagecurate.explore.report.picks import refs
@@ -67,7 +67,7 @@ def _edge(material: Material, tiles: Tiles, limit: Limit, histogram: Histogram) 
             "p",
             tag("b", str(limit)),
             f" in filter “{limit.filter}”: {plural(passing, 'sample')} with a value pass, "
-            f"{share(passing, histogram.total)}.",
+            f"{share(passing, histogram.total + histogram.not_finite)}.",
         ),
         tag(
             "div",

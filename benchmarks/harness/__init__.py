@@ -1,0 +1,1 @@
+"""What all benchmarks share: contenders that take turns, figures and their goals, inputs, the machine."""
