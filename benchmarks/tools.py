@@ -4,7 +4,7 @@
   stops at pixels.  OpenCV's area filter and linear upscaling are not Pillow's bicubic: the pixels differ.
 - imagededup's perceptual hash of files in a folder; ours is imagehash's, 64 bits, from shards into the store.
 - cleanvision's checks of single pictures (dark, light, blurry, …) of files in a folder.  There is no such stage here;
-  beside it stands a stage as a user writes one, which computes the same measures of the same thumbnails.
+  beside it stands a stage as a user writes one, with measures like these (not the same formulae).
 
     python -m benchmarks tools [--images 920] [--rounds 5] [--threads 2] [--quick] [--folder /scratch]
 """

@@ -66,6 +66,19 @@ def test_nothing_goes_unasked() -> None:
     assert not left.exists()
 
 
+def test_parts_that_were_taken_in_go() -> None:
+    """Of a process that was killed before it removed them; they are never looked at again, and those of others stay."""
+    finished = next(Path("work/store/columns").glob("Thumb*/default/*.parquet"))
+    part, of_another = (
+        finished.with_name(f"{name}.part-00000.parquet") for name in (finished.stem, "other-" + "0" * 12)
+    )
+    for path in (part, of_another):
+        path.write_bytes(finished.read_bytes())
+        os.utime(path, (time.time() - 7200, time.time() - 7200))
+    assert garbage("--delete") == {"columns/ThumbnailEmbedder": "left by a killed process"}
+    assert of_another.exists() and finished.exists() and not part.exists()
+
+
 def test_what_a_pipeline_needs_stays() -> None:
     """The other's columns go, and the run after it computes nothing."""
     assert garbage("--keep", "curate.yaml", "--keep", "other.yaml") == {}

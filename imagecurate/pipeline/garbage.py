@@ -87,10 +87,12 @@ def garbage_in(
         newest[folder] = max(newest.get(folder, 0.0), file.modified)
     folders = {folder: _why_all(folder, kept, now - last, older_than_s) for folder, last in newest.items()}
     whole = {file.path.removesuffix(INDEX) for file in files}
+    finished = {_stem(file.path): file.modified for file in [*files, *packed] if file.shard and file.part is None}
     found: dict[tuple[str, str], list[StoredFile]] = {}
     for file in files:
         folder = _folder_of(file.path)
-        if file.is_temporary or (file.is_pack and file.path.removesuffix(PACK) not in whole):
+        is_taken_in = file.part is not None and file.modified < finished.get(_stem(file.path), 0.0)
+        if file.is_temporary or is_taken_in or (file.is_pack and file.path.removesuffix(PACK) not in whole):
             why = _LEFT if now - file.modified > LEFT_BEHIND_S else None
         else:
             why = folders.get(folder) or _why(file, folder, kept)

@@ -122,7 +122,7 @@ class ShardPass:
 
     def columns(self, names: Iterable[str], positions: Positions) -> dict[str, pa.Array]:
         """Columns of some rows."""
-        return {name: self.state.column(name, positions) for name in names}
+        return self.state.columns(list(names), positions)
 
     def _all(self) -> Positions:
         return np.arange(self.state.count)

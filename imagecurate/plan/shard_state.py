@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -145,6 +145,17 @@ class ShardState:
         """Values of a column at some positions, null where it is not computed."""
         return _column(self, name, positions, self.incoming)
 
+    def columns(self, names: Collection[str], positions: NDArray[np.int64]) -> dict[str, pa.Array]:
+        """Values of several columns; those of one stage are read in one go."""
+        by_stage: dict[int, list[str]] = {}
+        for name in names:
+            number = self.plan.producers.get(name)
+            if number is not None and not isinstance(self.plan.steps[number], WithColumnStep):
+                by_stage.setdefault(number, []).append(name)
+        for number, together in by_stage.items():
+            self.stage(number).read(together)
+        return {name: self.column(name, positions) for name in names}
+
     def mask(self, step: MaskStep) -> NDArray[np.bool_]:
         """True at the positions that a raw mask keeps."""
         kept = np.zeros(self.count, np.bool_)
@@ -238,6 +249,10 @@ class BlockState:
     def column(self, name: str, positions: NDArray[np.int64]) -> pa.Array:
         """Values of a column at some positions of the block, null where it is not computed."""
         return _column(self, name, positions, self._shared.incoming)
+
+    def columns(self, names: Collection[str], positions: NDArray[np.int64]) -> dict[str, pa.Array]:
+        """Values of several columns."""
+        return {name: self.column(name, positions) for name in names}
 
     def mask(self, step: MaskStep) -> NDArray[np.bool_]:
         """True at the positions that a raw mask keeps."""

@@ -65,7 +65,7 @@ def walk(
         elif isinstance(step, FilterStep) and number >= passed:
             rows = np.flatnonzero(outcome.decided)
             # a constant expression names no column, but its length must be known
-            columns = {name: state.column(name, positions[rows]) for name in step.expression.columns or (KEY,)}
+            columns = state.columns(step.expression.columns or (KEY,), positions[rows])
             passes, null = step.expression.passes(columns)
             outcome.drop(number, rows[~passes], null[~passes])
         elif isinstance(step, ListStep) and number >= passed:

@@ -23,7 +23,17 @@ from imagecurate.remote import RemotePath, StorageOptions
 from imagecurate.store.packs import packs_of
 from imagecurate.store.writing import PART_ROWS, StorePath, write_atomically, write_table
 
-__all__ = ["ERROR", "PART_ROWS", "POSITION", "StageFiles", "StoredShard", "merge", "open_finished", "write_atomically"]
+__all__ = [
+    "ERROR",
+    "PART_ROWS",
+    "POSITION",
+    "StageFiles",
+    "StoredShard",
+    "all_null",
+    "merge",
+    "open_finished",
+    "write_atomically",
+]
 
 #: Internal columns of a stage's files: the row's position in its shard, and why its sample failed there (or null).
 POSITION = "_position"
@@ -81,7 +91,15 @@ class StageFiles:
         return self._at(f"{self._stem(shard)}.part-{number:05d}.parquet")
 
     def open(self, shard: StoredShard, count: int) -> tuple[pq.ParquetFile | None, list[pa.Table]]:
-        """Give the finished file of a shard, open, and the rows of its parts; they repeat or extend the file's."""
+        """Give the finished file of a shard, open, and the rows of its parts; they repeat or extend the file's.
+
+        Where every row is in the file, and none of them failed, parts have nothing to add, and are not looked for: that
+        a process was killed before it removed them is rare, and ``imagecurate store gc`` removes them.
+        """
+        if isinstance(self.folder, Path):
+            finished = open_finished(self.folder, self._name(shard))
+            if finished is not None and finished.metadata.num_rows == count and all_null(finished, ERROR):
+                return finished, []
         finished, parts, _ = self._look(shard, count)
         return finished, parts
 
@@ -171,6 +189,15 @@ def open_finished(folder: StorePath, name: str) -> pq.ParquetFile | None:
     if file is None and (packed := packs_of(folder).open(name)) is not None:
         file = pq.ParquetFile(packed)
     return file
+
+
+def all_null(file: pq.ParquetFile, name: str) -> bool:
+    """True if the footer says that a column holds nothing but nulls, which spares reading it."""
+    # ``_error`` stands before the stage's columns, so its place in the Arrow schema is its place in the file
+    place = file.schema_arrow.get_field_index(name)
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    chunks = [(group.column(place).statistics, group.num_rows) for group in groups]
+    return all(statistics is not None and statistics.null_count == rows for statistics, rows in chunks)
 
 
 def merge(tables: list[pa.Table]) -> pa.Table:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Self
 
@@ -17,6 +18,9 @@ __all__ = ["IndexFile"]
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 #: A file up to here is read at once: with small shards the calls are what costs, not the bytes.
 _SMALL = 64 << 10
+#: Key of the schema's metadata that tells how many rows there are, and which columns hold nothing but nulls: those, as
+#: the errors of nearly all shards, are never read.
+_NULLS = b"imagecurate.nulls"
 
 
 class IndexFile:
@@ -43,14 +47,18 @@ class IndexFile:
     def of(cls, file: pa.NativeFile) -> Self:
         """Read from a file that is open, as one in a pack."""
         schema = pa.ipc.open_file(file).schema
-        return cls(schema, partial(_column_of, file, schema))
+        metadata = dict(schema.metadata or {})
+        nulls = json.loads(metadata.pop(_NULLS, b"{}"))
+        return cls(schema.with_metadata(metadata or None), partial(_column_of, file, schema, nulls))
 
     @classmethod
     def write(cls, path: StorePath, table: pa.Table) -> Self:
         """Write the index of a shard, atomically; what is read of it then comes from the table."""
         # In one call: Arrow's own files make one for each of the many small buffers of a table.
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, table.schema, options=_COMPRESSED) as writer:
+        nulls = {name: len(table) for name in table.schema.names if table[name].null_count == len(table)}
+        metadata = (table.schema.metadata or {}) | {_NULLS: json.dumps(nulls).encode()}
+        with pa.ipc.new_file(sink, table.schema.with_metadata(metadata), options=_COMPRESSED) as writer:
             writer.write_table(table)
         data = sink.getvalue()
         write_atomically(path, lambda temporary: temporary.write_bytes(data))
@@ -70,6 +78,8 @@ def _opened(path: StorePath) -> pa.NativeFile:
     return pa.BufferReader(data) if len(data) < _SMALL else pa.OSFile(str(path))
 
 
-def _column_of(file: pa.NativeFile, schema: pa.Schema, name: str) -> pa.ChunkedArray:
+def _column_of(file: pa.NativeFile, schema: pa.Schema, nulls: Mapping[str, int], name: str) -> pa.ChunkedArray:
+    if name in nulls:
+        return pa.chunked_array([pa.nulls(nulls[name], schema.field(name).type)])
     options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(name)], use_threads=False)
     return pa.ipc.open_file(file, options=options).read_all().column(0)

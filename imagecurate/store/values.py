@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from imagecurate.store.files import ERROR, PART_ROWS, POSITION, StageFiles, StoredShard
+from imagecurate.store.files import ERROR, PART_ROWS, POSITION, StageFiles, StoredShard, all_null
 
 __all__ = ["BlockValues", "StageValues"]
 
@@ -47,7 +48,7 @@ class StageValues:
             positions = _positions(self._finished, count)
             self._row[positions] = np.arange(len(positions))
         self._stored = 0 if self._finished is None else self._finished.metadata.num_rows
-        self._without_errors = self._finished is None or _all_null(self._finished, ERROR)
+        self._without_errors = self._finished is None or all_null(self._finished, ERROR)
         self._unsaved: list[pa.Table] = []
         for part in parts:
             self.add(part, saved=True)
@@ -68,6 +69,16 @@ class StageValues:
         else:
             values = pa.concat_arrays([self._finished_column(name), self._loose_column(name)])
         return _taken(values, rows)
+
+    def read(self, names: Sequence[str]) -> None:
+        """Read columns that are about to be asked for, in one go."""
+        with self._lock:
+            missing = [name for name in names if name not in self._columns]
+            if self._finished is None or not missing:
+                return
+            table = self._finished.read(columns=missing, use_threads=False)
+            for name in missing:
+                self._columns[name] = _one_array(table[name]).cast(self.schema.field(name).type)
 
     def failures(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.bool_], list[str]]:
         """Which of some positions the stage failed, and for each of those the reason."""
@@ -104,13 +115,10 @@ class StageValues:
         self.has_parts = self.has_fresh = False
 
     def _finished_column(self, name: str) -> pa.Array:
-        kind = self.schema.field(name).type
         if self._finished is None:
-            return pa.array([], kind)
-        with self._lock:
-            if name not in self._columns:
-                self._columns[name] = _one_array(self._finished.read(columns=[name])[name]).cast(kind)
-            return self._columns[name]
+            return pa.array([], self.schema.field(name).type)
+        self.read([name])
+        return self._columns[name]
 
     def _loose_column(self, name: str) -> pa.Array:
         with self._lock:
@@ -192,12 +200,3 @@ def _positions(file: pq.ParquetFile, count: int) -> NDArray[np.int64]:
         return np.arange(count)
     positions: NDArray[np.int64] = file.read(columns=[POSITION])[POSITION].to_numpy()
     return positions
-
-
-def _all_null(file: pq.ParquetFile, name: str) -> bool:
-    """True if the footer says that a column holds nothing but nulls, which spares reading it."""
-    # ``_error`` stands before the stage's columns, so its place in the Arrow schema is its place in the file
-    place = file.schema_arrow.get_field_index(name)
-    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
-    chunks = [(group.column(place).statistics, group.num_rows) for group in groups]
-    return all(statistics is not None and statistics.null_count == rows for statistics, rows in chunks)
