@@ -22,7 +22,6 @@ import xxhash
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from imagecurate.export.layout import Slice
     from imagecurate.shards.shard import Shard
 
 __all__ = [
@@ -50,10 +49,25 @@ class Naming:
     #: Bytes that this can add to the JSON.
     growth: int = 0
 
-    def keys(self, keys: Sequence[str], slice_: Slice, shard: int, first: int) -> list[str] | None:
-        """Exported keys of the samples of a slice, which become samples ``first``, … of output ``shard``.
+    def keys(
+        self, keys: Sequence[str], suffix: str, told_apart: Flags | None, shard: int, first: int
+    ) -> list[str] | None:
+        """Give samples of one input shard their keys in the output.
 
-        None where all stay as they are.
+        Parameters
+        ----------
+        keys : sequence of str
+            As they were.
+        suffix : str
+            Of that input shard, as ``shard_suffixes`` makes it.
+        told_apart : array of bool, or None for none
+            Which of them others have, too, or look as if they had a suffix.
+        shard, first : int
+            The output shard, and the place of the first of them in it.
+
+        Returns
+        -------
+        list of str, or None where all stay as they are
         """
         return None
 
@@ -65,12 +79,13 @@ class Naming:
 class ToldApart(Naming):
     """Samples that share a key get the suffix of their shard."""
 
-    def keys(self, keys: Sequence[str], slice_: Slice, shard: int, first: int) -> list[str] | None:
-        """Append the suffix where the slice says so."""
-        if slice_.told_apart is None:
+    def keys(
+        self, keys: Sequence[str], suffix: str, told_apart: Flags | None, shard: int, first: int
+    ) -> list[str] | None:
+        """Append the suffix where it is needed."""
+        if told_apart is None:
             return None
-        told = zip(keys, slice_.told_apart.tolist(), strict=True)
-        return [f"{key}-{slice_.suffix}" if apart else key for key, apart in told]
+        return [f"{key}-{suffix}" if apart else key for key, apart in zip(keys, told_apart.tolist(), strict=True)]
 
     def member(self, name: str, key: str) -> str:
         """Put the suffix in front of the first dot of the base name, where the key ends."""
@@ -92,9 +107,7 @@ class NewNumbers(Naming):
 
     Examples
     --------
-    >>> from imagecurate.export.layout import Slice
-    >>> here = Slice(shard=None, kept=1, first=0, last=1)
-    >>> NewNumbers(shard_digits=5, samples_per_shard=10_000, id_field="key").keys(["a"], here, 42, 7)
+    >>> NewNumbers(shard_digits=5, samples_per_shard=10_000, id_field="key").keys(["a"], "", None, 42, 7)
     ['000420007']
     """
 
@@ -104,7 +117,9 @@ class NewNumbers(Naming):
         self._sample_digits = len(str(samples_per_shard - 1)) if samples_per_shard > 1 else 0
         self.growth = self._shard_digits + self._sample_digits + len('""')
 
-    def keys(self, keys: Sequence[str], slice_: Slice, shard: int, first: int) -> list[str] | None:
+    def keys(
+        self, keys: Sequence[str], suffix: str, told_apart: Flags | None, shard: int, first: int
+    ) -> list[str] | None:
         """Number the samples."""
         front, digits = f"{shard:0{self._shard_digits}d}", self._sample_digits
         if digits == 0:
@@ -188,7 +203,8 @@ class Clashes:
 
     def told_apart(self, first: int, last: int) -> Flags | None:
         """Which of the samples [first, last) get a suffix; None where none of them does."""
-        told = _is_in(self._hashes[first:last], self._repeated) | self._looks[first:last]
+        # copied out of the files: what is mapped to memory drags the mapping along
+        told = _is_in(np.array(self._hashes[first:last]), self._repeated) | np.array(self._looks[first:last])
         return told if told.any() else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from imagecurate.export.cut import Cut
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Layout", "OutputShard", "Slice"]
 
 
-@dataclass(frozen=True)
-class Slice:
+class Slice(NamedTuple):
     """Kept samples [first, last) of an input shard."""
 
     shard: Shard
@@ -24,21 +23,22 @@ class Slice:
     first: int
     last: int
     #: What tells samples of this shard from others with the same key.
-    suffix: str = ""
-    #: Which of the samples need it; None for none of them.
-    told_apart: Flags | None = None
+    suffix: str
 
-    def __len__(self) -> int:
+    @property
+    def samples(self) -> int:
+        """How many there are."""
         return self.last - self.first
 
 
-@dataclass(frozen=True)
-class OutputShard:
+class OutputShard(NamedTuple):
     """What an output shard is made of.  It can be sent anywhere: it takes a byte a sample at most."""
 
     number: int
     name: str
     slices: Sequence[Slice]
+    #: Which of its samples need their suffix; None for none of them.
+    told_apart: Flags | None
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,18 @@ class Layout:
         return len(self.cut)
 
     def __getitem__(self, number: int) -> OutputShard:
-        slices = [self.slice(piece.number, piece.first, piece.last) for piece in self.cut.pieces(number)]
-        return OutputShard(number, f"{number:0{self.digits}d}", slices)
+        begin, end = self.cut.cuts[number : number + 2].tolist()
+        slices = [self._slice(piece.number, piece.first, piece.last) for piece in self.cut.pieces(number)]
+        return OutputShard(number, f"{number:0{self.digits}d}", slices, self._told_apart(begin, end))
 
-    def slice(self, number: int, first: int, last: int) -> Slice:
-        """Samples [first, last) of an input shard."""
+    def whole(self, number: int) -> tuple[Slice, Flags | None]:
+        """All kept samples of an input shard, and which of them are told apart."""
+        begin, end = self.cut.starts[number : number + 2].tolist()
+        return self._slice(number, 0, end - begin), self._told_apart(begin, end)
+
+    def _slice(self, number: int, first: int, last: int) -> Slice:
         start, end = self.cut.starts[number : number + 2].tolist()
-        told = None if self.clashes is None else self.clashes.told_apart(start + first, start + last)
-        return Slice(self.shards[number], end - start, first, last, self.suffixes[number], told)
+        return Slice(self.shards[number], end - start, first, last, self.suffixes[number])
+
+    def _told_apart(self, begin: int, end: int) -> Flags | None:
+        return None if self.clashes is None else self.clashes.told_apart(begin, end)

@@ -23,6 +23,8 @@ __all__ = ["write_ledger"]
 ROWS_PER_FILE = 1_000_000
 #: Rows a row group, and about what is held at a time.
 ROW_GROUP = 100_000
+#: Tables that are held before they become one: each takes 10 kB, however few rows it has.
+TABLES_HELD = 256
 
 
 def write_ledger(survivors: Survivors, folder: Folder, digest: str, threads: int) -> list[FileRecord]:
@@ -56,6 +58,8 @@ def _fill(file: Any, tables: Iterator[pa.Table]) -> tuple[int, int]:
     with pq.ParquetWriter(file, LEDGER_SCHEMA, compression="zstd") as writer:
         for table in tables:
             held.append(table.select(LEDGER_SCHEMA.names).cast(LEDGER_SCHEMA))
+            if len(held) == TABLES_HELD:
+                held = [pa.concat_tables(held).combine_chunks()]
             taken += 1
             rows += len(table)
             if rows - written >= ROW_GROUP:

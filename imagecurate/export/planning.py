@@ -127,7 +127,7 @@ def plan_export(survivors: Survivors, options: Options, threads: int, scratch: P
     """
     layout = _named(survivors, options, threads, scratch)
     if options.bytes_per_shard is not None:
-        wholes = (layout.slice(number, 0, count) for number, count in enumerate(np.diff(layout.cut.starts).tolist()))
+        wholes = (layout.whole(number) for number in range(len(survivors.shards)))
         sizes = in_order(_Sizes(survivors.rows, layout.naming), wholes, threads)
         layout = replace(layout, cut=cut_by_bytes(sizes, options.samples_per_shard, options.bytes_per_shard))
     if len(layout) > 10**options.shard_digits:
@@ -180,7 +180,9 @@ class _Sizes:
     rows: SurvivingRows
     naming: Naming
 
-    def __call__(self, slice_: Slice) -> Integers:
+    def __call__(self, whole: tuple[Slice, Flags | None]) -> Integers:
+        slice_, told_apart = whole
         samples = read_samples(self.rows, slice_.shard, [KEY, MEMBERS])
-        members = members_of(samples, self.naming.keys(samples.keys, slice_, 0, 0), self.naming)
+        exported = self.naming.keys(samples.keys, slice_.suffix, told_apart, 0, 0)
+        members = members_of(samples, exported, self.naming)
         return np.bincount(members.sample, members.lengths(self.naming.growth), minlength=len(samples)).astype(np.int64)

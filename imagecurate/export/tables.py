@@ -40,10 +40,13 @@ class RowCache:
         Where rows come from.
     columns : sequence of str
         Which of their columns.
+    threads : int, optional
+        Those of this process that write; there, and where it arrives, one for each processor by default.
     """
 
-    def __init__(self, rows: SurvivingRows, columns: Sequence[str]) -> None:
+    def __init__(self, rows: SurvivingRows, columns: Sequence[str], threads: int | None = None) -> None:
         self._rows = rows
+        self._threads = threads
         self._columns = tuple(columns)
         self._held: OrderedDict[Shard, Future[SampleRows]] = OrderedDict()
         self._lock = threading.Lock()
@@ -58,7 +61,7 @@ class RowCache:
             missing = future is None
             if future is None:
                 future = self._held[shard] = Future()
-                while len(self._held) > cores() + 1:
+                while len(self._held) > (self._threads or cores()) + 1:
                     self._held.popitem(last=False)
         if missing:
             try:

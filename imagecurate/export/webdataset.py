@@ -266,7 +266,7 @@ class _Export:
         rows, options = self._survivors.rows, self._options
         old_key = free_name("original_key", self._columns) if isinstance(naming, ToldApart) else options.old_id_col
         schema = exported_schema(self._columns, old_key)
-        cached = RowCache(rows, (*self._columns, MEMBERS))
+        cached = RowCache(rows, (*self._columns, MEMBERS), self._request.threads)
         return ShardWriter(rows, cached, self._folder, naming, schema, old_key, options.id_col, options.digest)
 
     def _is_planned(self, name: str, shards: int) -> bool:

@@ -12,15 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagecurate.export.keys import Clashes, NewNumbers, RepeatedKeys, ToldApart, ends_in, hashes, shard_suffixes
-from imagecurate.export.layout import Slice
 from imagecurate.shards.shard import Shard
 
 
 def shard(source: str, name: str) -> Shard:
     return Shard(source, name, f"/{source}/{name}.tar", 0, "", None, "")
 
-
-SLICE = Slice(shard("", ""), 2, 0, 2)
 
 fragments = st.lists(st.sampled_from(["a", "-", "_", "0", "/", "é"]), min_size=1, max_size=4).map("".join)
 
@@ -50,8 +47,7 @@ def test_told_apart_keys_are_unique(
     for number, (_, _, keys) in enumerate(inputs):
         told = clashes.told_apart(done, done + len(keys))
         done += len(keys)
-        slice_ = Slice(shard("", ""), len(keys), 0, len(keys), suffixes[number], told)
-        named = naming.keys(keys, slice_, 0, 0) or keys
+        named = naming.keys(keys, suffixes[number], told, 0, 0) or keys
         for old, new in zip(keys, named, strict=True):
             assert new == old or new == f"{old}-{suffixes[number]}"
             assert new != old or count[old] == 1
@@ -94,11 +90,11 @@ def test_numbers_equal_those_of_the_old_tool(per_shard: int, digits: int, shard:
     first = data.draw(st.integers(0, per_shard - 2))
     power = math.ceil(math.log10(per_shard))
     expected = [f"{sample + 10**power * shard:0{digits + power}d}" for sample in (first, first + 1)]
-    assert NewNumbers(digits, per_shard, "key").keys(["a", "b"], SLICE, shard, first) == expected
+    assert NewNumbers(digits, per_shard, "key").keys(["a", "b"], "", None, shard, first) == expected
 
 
 def test_new_numbers_replace_folders_too() -> None:
     """A member is called by its number and all behind the first dot of its base name."""
     naming = NewNumbers(5, 10_000, "key")
     assert naming.member("v1.0/000.seg.PNG", "000420007") == "000420007.seg.PNG"
-    assert NewNumbers(5, 1, "key").keys(["a"], SLICE, 42, 0) == ["00042"]
+    assert NewNumbers(5, 1, "key").keys(["a"], "", None, 42, 0) == ["00042"]
