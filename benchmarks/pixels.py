@@ -26,6 +26,7 @@ from benchmarks.harness.contest import Contender, compete
 from benchmarks.harness.figures import Case
 from benchmarks.harness.inputs import Sample, files_of, large, recoded, repeated, small, source, write_shards
 from benchmarks.harness.options import options_of, parser_for
+from benchmarks.peers.stages import prepared
 
 CONFIG: dict[str, Any] = {
     "input_size": (3, 224, 224),
@@ -109,17 +110,17 @@ def agreement(files: list[bytes]) -> str:
 
     transform, preprocessing = create_transform(**CONFIG, is_training=False), Preprocessing.from_timm(CONFIG)
     with Decoder() as decoder:
-        ours = np.stack([preprocessing.prepare(decoder.decode(data).pixels) for data in files])
+        ours = np.stack([prepared(data, preprocessing, decoder) for data in files])
     theirs = torch.stack([transform(Image.open(io.BytesIO(data)).convert("RGB")) for data in files])
     torch.manual_seed(0)
     network = timm.create_model("vit_base_patch32_clip_224.openai", pretrained=False).eval()
-    prepared = preprocessing.normalise(ours)
+    batch = preprocessing.normalise(ours)
     with torch.inference_mode():
-        embedded = [network(batch[:16]) for batch in (prepared, theirs)]
+        embedded = [network(each[:16]) for each in (batch, theirs)]
     centre = embedded[1].mean(dim=0)
     cosine = torch.nn.functional.cosine_similarity(*(each - centre for each in embedded)).min()
     deviation = torch.tensor(CONFIG["std"])[:, None, None]
-    levels = ((prepared - theirs).abs() * deviation * 255).mean(dim=(1, 2, 3))
+    levels = ((batch - theirs).abs() * deviation * 255).mean(dim=(1, 2, 3))
     return (
         f"{levels.mean():.3f} grey levels from timm on average, {levels.max():.3f} in the worst picture; "
         f"least cosine of centred embeddings {cosine:.5f}"

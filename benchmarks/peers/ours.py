@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from protocol import serve
-from stages import Checks, Normalised, Score
+from stages import Checks, Normalised, Score, prepared
 
 import imagecurate as ic
 
@@ -42,16 +42,15 @@ def functions(source: str, extension: str, threads: int) -> Callable[[], int]:
 
     from imagecurate.images import Decoder
 
-    files, decoder, stage = loaded(source, extension), Decoder(), Normalised()
+    files, decoder, preprocessing = loaded(source, extension), Decoder(), Normalised().preprocessing
 
-    def prepared(batch: list[bytes]) -> int:
+    def normalised(batch: list[bytes]) -> int:
         torch.set_num_threads(1)
-        pictures = [stage.prepare(decoder.decode(data).pixels) for data in batch]
-        return len(stage.preprocessing.normalise(np.stack(pictures)))
+        return len(preprocessing.normalise(np.stack([prepared(data, preprocessing, decoder) for data in batch])))
 
     def run() -> int:
         with ThreadPoolExecutor(threads) as pool:
-            return sum(pool.map(prepared, [files[start : start + 16] for start in range(0, len(files), 16)]))
+            return sum(pool.map(normalised, [files[start : start + 16] for start in range(0, len(files), 16)]))
 
     return run
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 import imagecurate as ic
+from imagecurate.images import Decoder, Preprocessing
+from imagecurate.images.header import jpeg_header
+from imagecurate.images.reduced import ReducedPictures
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Checks", "Normalised", "Score"]
+__all__ = ["Checks", "Normalised", "Score", "prepared"]
 
 #: What ``vit_base_patch32_clip_224`` takes.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -30,6 +33,14 @@ class Normalised(ic.ImageEmbedder):
 
     def load_model(self, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
         return lambda pictures: pictures[:, :, 112, 112]
+
+
+def prepared(data: bytes, preprocessing: Preprocessing, decoder: Decoder) -> np.ndarray:
+    """A picture as an embedder has it prepared from its file: a large JPEG is decoded at less than its size."""
+    files, header = ReducedPictures(preprocessing, decoder.policy), jpeg_header(data)
+    if files.takes(data, header):
+        return files.prepare([data], [header])[0][0]
+    return preprocessing.prepare(decoder.decode(data, header).pixels)
 
 
 class Score(ic.ColumnStage):

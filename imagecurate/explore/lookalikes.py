@@ -16,6 +16,8 @@ from imagecurate.errors import ParameterError
 from imagecurate.explore.best import Best
 from imagecurate.explore.look import Seen
 from imagecurate.images import Decoder, ImageInfo
+from imagecurate.images.decoder import plain_info
+from imagecurate.images.header import jpeg_header
 from imagecurate.plan.plan import Plan
 from imagecurate.plan.prepared import Prepared
 from imagecurate.plan.stage import ImageStage
@@ -104,13 +106,16 @@ def embedded(plan: Plan, column: str, data: bytes) -> NDArray[np.float32]:
     one = np.zeros(1, np.int64)
     prepared = Prepared(stage, one, np.ones(1, np.bool_), plan.policy)
     info = ImageInfo()
-    if stage.looks_at == "pixels":
+    header = jpeg_header(data)
+    if stage.looks_at == "bytes":
+        prepared.prepare(0, data)
+    elif header is not None and prepared.takes(data, header) and not prepared.prepare_files([0], [data], [header]):
+        info = plain_info(header)  # as the pictures of the dataset were prepared
+    else:
         with Decoder(plan.policy) as decoder:
-            decoded = decoder.decode(data)
+            decoded = decoder.decode(data, header)
         info = decoded.info
         prepared.take(0, decoded)
-    else:
-        prepared.prepare(0, data)
     (row,) = prepared.run(one, one, [info]).to_pylist()
     if row[column] is None:
         raise ParameterError(f"the picture cannot be embedded: {row['_error'] or 'it gave no vector'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from toys import Brightness, Corner
 
 import imagecurate as ic
 from imagecurate.errors import ColumnNotFoundError, ParameterError
+from imagecurate.explore import lookalikes
 
 
 @pytest.fixture
@@ -55,6 +57,25 @@ def test_nearest_to_an_image_file(embedded: ic.ImageTextPairDataset, tmp_path: P
     page = found._repr_html_()
     assert_harmless(page)
     assert next(attributes["alt"] for name, attributes in Elements(page).found if name == "img") == "the query"
+
+
+def test_a_large_file_is_prepared_as_the_samples_were(tmp_path: Path) -> None:
+    """One that embedders have decoded at less than its size has the vector of the same file in a shard, to the bit."""
+
+    class Flat(ic.ImageEmbedder):
+        input_size = 16
+        normalize_embeddings = False
+
+        def load_model(self, device: str) -> Any:
+            return lambda pictures: pictures.flatten(1)
+
+    data = picture(7, (640, 480))
+    write_shard(tmp_path / "data/00000.tar", [*samples(3), ("big", {"jpg": data, "txt": "a large one"})])
+    ds = Flat()(opened(tmp_path / "data"))
+    frame = ds.metadata.compute().set_index("key")
+    vector = lookalikes.embedded(ds._ready.plan, "image_embedding", data)
+    assert vector.tolist() == list(frame.loc["big", "image_embedding"])
+    assert vector.tolist() != lookalikes.embedded(ds._ready.plan, "image_embedding", picture(7, (64, 48))).tolist()
 
 
 def test_look_alikes_are_among_what_is_left(tmp_path: Path, decodes: list[int]) -> None:
