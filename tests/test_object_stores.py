@@ -22,6 +22,7 @@ from toys import Brightness, Corner
 
 import imagecurate as ic
 from imagecurate.errors import OutputError, ParameterError, ShardError
+from imagecurate.export.folder_at import folder_at
 from imagecurate.remote import RemotePath, Upload, retry
 from imagecurate.remote import upload as remote_upload
 from imagecurate.shards import find_shards, open_shard
@@ -379,3 +380,23 @@ def test_only_what_may_pass_is_tried_again() -> None:
     lasting += [translated(OSError(5, "odd"), BotoError(400)), translated(PermissionError(), BotoError(403))]
     assert [error for error in passing if not retry.is_transient(error)] == []
     assert [error for error in lasting if retry.is_transient(error)] == []
+
+
+def test_two_exports_to_one_place(tmp_path: Path, store: Server) -> None:
+    """The second is refused while the first lives, and takes its place when it was killed."""
+    client, options, _ = store
+    write_folder(tmp_path / "in", shards=1, samples_per_shard=3)
+    url = f"s3://{BUCKET}/exclusive/out"
+    ds = ic.read_webdataset(str(tmp_path / "in"), workdir=tmp_path / "work", storage_options=options)
+    first = folder_at(url, options)
+    first.claim()
+    (key,) = (f"exclusive/out/{name}" for name in files_below(client, "exclusive/out/"))
+    claim = json.loads(client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    with pytest.raises(OutputError, match="another process is exporting to 's3://.*/exclusive/out'"):
+        ds.to_webdataset(url, progress=False)
+    first.release(keep=False)
+    client.put_object(
+        Bucket=BUCKET, Key=key, Body=json.dumps(claim | {"pid": 2**22 + 1}).encode()
+    )  # there is none such
+    assert ds.to_webdataset(url, progress=False).samples == 3
+    assert not [name for name in files_below(client, "exclusive/out/") if ".export" in name]

@@ -1,9 +1,9 @@
 """Keeping other exports from a folder behind a URL, where nothing can be locked.
 
-Who exports puts a file of its own among the claims, and then looks whether others lie there: of two that come at the
-same moment each sees the other, since stores list what was written before, and at least one gives way.  A claim is
-written anew every half minute with the time.  One that says it was not for five minutes is that of the dead, and so is
-that of a process of this machine that is no more; machines' clocks must agree to a minute or two.
+Who exports puts a file of its own among the claims, writes it anew every few seconds, and looks whether others lie
+there: of two that come at the same moment each sees the other, since stores list what was written before, and at least
+one gives way.  A process of this machine lives or does not, as the process table says.  One from elsewhere is watched:
+if its claim is written anew it lives, if it is not for a while it is dead, whatever the machines' clocks say.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Protocol
+from typing import Any, Protocol
 
 from imagecurate.errors import ImageCurateError, OutputError
-from imagecurate.plan.claims import Owner
+from imagecurate.plan.claims import BEAT_S, STALE_S, Owner
+from imagecurate.plan.stopping import check_stop
 
-__all__ = ["BEAT_S", "STALE_S", "Lease"]
+__all__ = ["Lease"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two beats of a claim, and without one after which its owner counts as dead.
-BEAT_S = 30.0
-STALE_S = 300.0
+#: Seconds between two looks at a claim that is watched.
+_LOOK_S = 1.0
+#: Seconds after which a claim need not be watched: no two clocks are so far apart.
+_LONG_AGO_S = 900.0
 
 
 class ClaimFiles(Protocol):
@@ -63,6 +65,8 @@ class Lease:
     ------
     OutputError
         Another living process has it.
+    Stopped
+        The process was asked to stop while it watched another's claim.
     """
 
     def __init__(self, files: ClaimFiles, where: str, shared: bool) -> None:
@@ -71,22 +75,21 @@ class Lease:
         self._shared = shared
         self._ended = threading.Event()
         self._write()
+        self._thread = threading.Thread(target=self._beat, name="imagecurate-lease", daemon=True)
+        self._thread.start()  # before others are watched, who may be watching, too
         try:
             for name, other in self._others():
-                if _lives(other):
-                    if not (shared and other["shared"]):
-                        raise OutputError.because(
-                            f"another process is exporting to {where!r}: {other['pid']} on {other['machine']}",
-                            f"wait for it, or name another folder; if it has died elsewhere, wait {STALE_S / 60:g} "
-                            "minutes",
-                        )
-                else:
-                    files.remove(name)
+                if shared and other["shared"]:
+                    continue
+                if self._lives(name, other, where):
+                    raise OutputError.because(
+                        f"another process is exporting to {where!r}: {other['pid']} on {other['machine']}",
+                        "wait for it, or name another folder",
+                    )
+                files.remove(name)
         except BaseException:
-            files.remove(self._name)
+            self.end()
             raise
-        self._thread = threading.Thread(target=self._beat, name="imagecurate-lease", daemon=True)
-        self._thread.start()
 
     def end(self) -> None:
         """Give it back."""
@@ -98,12 +101,6 @@ class Lease:
         claim = asdict(Owner.me()) | {"machine": platform.node(), "shared": self._shared, "beat": time.time()}
         self._files.write(self._name, json.dumps(claim).encode())
 
-    def _others(self) -> Iterator[tuple[str, dict[str, object]]]:
-        for name in sorted(self._files.names() - {self._name}):
-            text = self._files.read(name)
-            with contextlib.suppress(ValueError):  # given back, or being written: then it is they who will see this one
-                yield name, json.loads(text or b"")
-
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_S):
             try:
@@ -111,9 +108,36 @@ class Lease:
             except (ImageCurateError, OSError) as error:  # others may take it for dead; the export itself goes on
                 _log.warning("a claim could not be renewed: %s", error)
 
+    def _others(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name in sorted(self._files.names() - {self._name}):
+            if other := self._claim(name):
+                yield name, other
 
-def _lives(claim: dict[str, object]) -> bool:
-    owner = Owner(str(claim["host"]), int(str(claim["pid"])), float(str(claim["started"])))
-    if owner.is_here:
-        return owner.lives()
-    return time.time() - float(str(claim["beat"])) < STALE_S
+    def _claim(self, name: str) -> dict[str, Any] | None:
+        """A claim; None where it was given back, or is being written: then it is they who will see this one."""
+        found: dict[str, Any] | None = None
+        with contextlib.suppress(ValueError):
+            found = json.loads(self._files.read(name) or b"null")
+        return found
+
+    def _lives(self, name: str, claim: dict[str, Any], where: str) -> bool:
+        owner = Owner(claim["host"], claim["pid"], claim["started"])
+        if owner.is_here:
+            return owner.lives()
+        if time.time() - claim["beat"] > _LONG_AGO_S:
+            return False
+        _log.warning(
+            "%r is claimed by process %d on %s, which is watched for %g s, to see whether it lives",
+            where,
+            owner.pid,
+            claim["machine"],
+            STALE_S,
+        )
+        watched_until = time.monotonic() + STALE_S
+        while time.monotonic() < watched_until:
+            check_stop()
+            time.sleep(_LOOK_S)
+            now = self._claim(name)
+            if now is None or now["beat"] != claim["beat"]:
+                return now is not None
+        return False

@@ -66,21 +66,64 @@ def test_a_dead_owner_of_this_machine(url: str, tmp_path: Path) -> None:
     assert not claims(url)
 
 
-@pytest.mark.parametrize("age_s", [lease.STALE_S - 60, lease.STALE_S + 60])
-def test_an_owner_elsewhere(url: str, age_s: float) -> None:
-    """Lives as long as it says so every now and then."""
-    claimed(url, replace(Owner.me(), host="node7 0 1"), beat=time.time() - age_s)
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims are renewed, looked at and given up in no time."""
+    for name, seconds in (("BEAT_S", 0.05), ("_LOOK_S", 0.02), ("STALE_S", 0.6)):
+        monkeypatch.setattr(lease, name, seconds)
+
+
+ELSEWHERE = replace(Owner.me(), host="node7 0 1")
+
+
+@pytest.mark.parametrize("clock_s", [-3600, 0, 60])
+def test_an_owner_elsewhere_that_died(url: str, quick: None, clock_s: float, caplog: pytest.LogCaptureFixture) -> None:
+    """Its claim is not renewed while it is watched, so it goes, whatever its clock said."""
+    claimed(url, ELSEWHERE, beat=time.time() - clock_s)
     folder = folder_at(url)
-    if age_s < lease.STALE_S:
-        with pytest.raises(
-            OutputError, match=r"on node7\n\nHint: wait for it, .* if it has died elsewhere, wait 5 min"
-        ):
-            folder.claim()
-        assert claims(url) == ["other.json"]
-    else:
-        folder.claim()
-        assert "other.json" not in claims(url)
-        folder.release(keep=False)
+    folder.claim()
+    assert "is claimed by process" in caplog.text and "on node7, which is watched for 0.6 s" in caplog.text
+    assert len(claims(url)) == 1 and "other.json" not in claims(url)
+    folder.release(keep=False)
+
+
+def test_an_owner_elsewhere_that_died_long_ago(url: str) -> None:
+    """Nobody waits for it."""
+    claimed(url, ELSEWHERE, beat=time.time() - 7200)
+    folder = folder_at(url)
+    folder.claim()
+    assert "other.json" not in claims(url)
+    folder.release(keep=False)
+
+
+def test_an_owner_elsewhere_that_lives(url: str, quick: None) -> None:
+    """It renews its claim, though its clock is an hour late, and keeps it."""
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(0.1):
+            claimed(url, ELSEWHERE, beat=time.time() - 600)
+
+    claimed(url, ELSEWHERE, beat=time.time() - 600)
+    other = threading.Thread(target=renew)
+    other.start()
+    try:
+        with pytest.raises(OutputError, match=r"on node7\n\nHint: wait for it, or name another folder"):
+            folder_at(url).claim()
+    finally:
+        ended.set()
+        other.join()
+    assert claims(url) == ["other.json"]
+
+
+def test_an_owner_elsewhere_that_ends(url: str, quick: None) -> None:
+    """While it is watched it gives its claim back, and the next has it."""
+    claimed(url, ELSEWHERE, beat=time.time())
+    files, path = fsspec.core.url_to_fs(url)
+    threading.Timer(0.1, files.rm, [f"{path}/.export/claims/other.json"]).start()
+    folder = folder_at(url)
+    folder.claim()
+    folder.release(keep=False)
 
 
 @pytest.mark.parametrize(("mine", "theirs"), [(True, True), (True, False), (False, True)])
@@ -105,9 +148,8 @@ def test_a_claim_that_is_being_written(url: str) -> None:
     folder.release(keep=False)
 
 
-def test_a_claim_is_renewed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_is_renewed(url: str, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as it is held, and no longer; what fails meanwhile is told, and does not end the export."""
-    monkeypatch.setattr(lease, "BEAT_S", 0.01)
     beats, written = [], threading.Event()
     write = lease.Lease._write
 
@@ -125,7 +167,7 @@ def test_a_claim_is_renewed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert written.wait(60)
     folder.release(keep=False)
     ended = len(beats)
-    time.sleep(0.05)
+    time.sleep(0.2)
     assert len(beats) == ended
     assert not claims(url)
 
