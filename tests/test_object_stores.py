@@ -392,7 +392,7 @@ def test_two_exports_to_one_place(tmp_path: Path, store: Server) -> None:
     first.claim()
     (key,) = (f"exclusive/out/{name}" for name in files_below(client, "exclusive/out/"))
     claim = json.loads(client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
-    with pytest.raises(OutputError, match="another process is exporting to 's3://.*/exclusive/out'"):
+    with pytest.raises(OutputError, match=r"another process is exporting to 's3://.*/exclusive/out'"):
         ds.to_webdataset(url, progress=False)
     first.release(keep=False)
     client.put_object(
