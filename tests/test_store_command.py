@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from making import picture, write_folder, write_tar
 from typer.testing import CliRunner, Result
 
+from imagecurate import TimmImageEmbedder
+from imagecurate.backend.machines import POSSIBLE, assuming
 from imagecurate.cli import app
+from imagecurate.plan.claims import Owner
 
 TEXT = "input: data\noutput: out\nworkdir: work\nstages:\n  - ThumbnailEmbedder\n"
 
@@ -88,6 +92,24 @@ def test_what_a_pipeline_needs_stays() -> None:
     assert "decoded 0 images; computed nothing" in run("run", "curate.yaml").stdout
 
 
+def test_what_other_hardware_computed_stays() -> None:
+    """A login node without a GPU puts a store in order, in which columns are named after the cluster's hardware."""
+    embedder = "TimmImageEmbedder: {model_name: test_vit, pretrained: false}"
+    Path("embed.yaml").write_text(TEXT.replace("ThumbnailEmbedder", embedder))
+    names = set()
+    for hardware in POSSIBLE:
+        with assuming(hardware):
+            names.add(TimmImageEmbedder("test_vit", pretrained=False).settled().fingerprint())
+    assert len(names) == 4  # float32 and bfloat16, large files decoded by the CPU and by the GPU
+    for name in [*names, "TimmImageEmbedder-0000"]:
+        Path("work/store/columns", name).mkdir()
+        Path("work/store/columns", name, "stage.json").write_text("{}")
+    found = json.loads(run("store", "gc", "work", "--json", "--keep", "embed.yaml").stdout)["garbage"]
+    gone = {each["folder"].removeprefix("columns/") for each in found}
+    assert "TimmImageEmbedder-0000" in gone
+    assert not gone & names
+
+
 def test_shards_that_were_changed() -> None:
     """Their older columns go; those of others stay."""
     write_tar(Path("data/00001.tar"), [("a.jpg", picture(1))])
@@ -96,6 +118,19 @@ def test_shards_that_were_changed() -> None:
     found = garbage("--keep", "curate.yaml", "--keep", "other.yaml", "--delete")
     assert found["columns/ThumbnailEmbedder"] == "of shards that were changed or are not read"
     assert len(list(Path("work/store/columns").glob("Thumb*/default/*.parquet"))) == before - 1
+
+
+def test_notes_of_who_lives_stay() -> None:
+    """What a process notes of its work is not touched while it idles: only those of the dead go."""
+    notes = Path("work/store/working")
+    notes.mkdir(exist_ok=True)
+    me = Owner.me()
+    owners = {"me": me, "elsewhere": replace(me, host="node7"), "dead": replace(me, pid=2**22 + 1)}
+    for name, owner in owners.items():
+        (notes / f"{name}.json").write_text(json.dumps(asdict(owner)) + "\n")
+        os.utime(notes / f"{name}.json", (time.time() - 7200, time.time() - 7200))
+    assert garbage("--delete")["working"] == "of processes that have ended"
+    assert (notes / "me.json").exists() and (notes / "elsewhere.json").exists() and not (notes / "dead.json").exists()
 
 
 def test_what_ranks_leave() -> None:

@@ -11,7 +11,6 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import xxhash
@@ -76,11 +75,6 @@ class OutputFile(io.RawIOBase):
 
 class Folder(ABC):
     """Where an export goes.  Names in it are relative, with ``/``."""
-
-    @property
-    def scratch(self) -> Path | None:
-        """Where temporary files may go; None for the system's own place."""
-        return None
 
     @abstractmethod
     def claim(self, *, shared: bool = False) -> bool:

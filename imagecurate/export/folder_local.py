@@ -42,49 +42,73 @@ class LocalFolder(Folder):
 
     def __init__(self, root: Path, durable: bool) -> None:
         self._root = root
+        self._work = root / WORK
         self._durable = durable
         self._lock: io.FileIO | None = None
         self._made: list[Path] = []
-
-    @property
-    def scratch(self) -> Path:
-        return self._root / WORK
 
     def __reduce__(self) -> tuple[type[LocalFolder], tuple[Path, bool]]:
         return LocalFolder, (self._root, self._durable)  # without the claim, which is this process's own
 
     def claim(self, *, shared: bool = False) -> bool:
         with reaching(str(self._root)):
-            before = self.scratch.exists()
+            before = self._work.exists()
             self._made = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
             try:
-                self.scratch.mkdir(parents=True, exist_ok=True)
-                self._lock = io.FileIO(self.scratch / "lock", "w")
+                while not self._locked(shared):
+                    pass  # who had it until now removed it meanwhile
+            except BlockingIOError:
+                self.release(keep=True)
+                raise OutputError.because(
+                    f"another process is exporting to {str(self._root)!r}", "wait for it, or name another folder"
+                ) from None
             except OSError:
+                self.release(keep=True)
                 self._remove_made()
                 raise
-        try:
-            fcntl.flock(self._lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.release(keep=True)
-            raise OutputError.because(
-                f"another process is exporting to {str(self._root)!r}", "wait for it, or name another folder"
-            ) from None
-        except OSError as error:
-            if error.errno not in (*_UNSUPPORTED, errno.ENOLCK):
-                raise OutputError.because(f"cannot write to {str(self._root)!r}: {error.strerror}") from error
         if not shared:
-            for unfinished in self.scratch.glob("*.tmp"):  # of those that were killed
-                unfinished.unlink()
+            for unfinished in self._work.glob("*.tmp"):  # of those that were killed
+                unfinished.unlink(missing_ok=True)
         return before
 
+    def _locked(self, shared: bool) -> bool:
+        """Lock the lock file, if it is still there then."""
+        path = self._work / "lock"
+        self._work.mkdir(parents=True, exist_ok=True)
+        # Open for both: a network file system makes other locks of these, and to share one takes reading.
+        self._lock = io.FileIO(path, "w+")
+        try:
+            fcntl.flock(self._lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (*_UNSUPPORTED, errno.ENOLCK):
+                raise
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._lock.fileno()), path.stat()):
+                return True
+        self._lock.close()
+        return False
+
     def release(self, *, keep: bool) -> None:
+        try:
+            if not keep:
+                self._empty()
+        finally:
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
         if not keep:
-            with suppress(FileNotFoundError):  # another rank, which shared the claim, removed it
-                shutil.rmtree(self.scratch)
+            with suppress(OSError):  # another rank, which shared the claim, removed it; or somebody came and has it now
+                self._work.rmdir()
             self._remove_made()
-        if self._lock is not None:
-            self._lock.close()
+
+    def _empty(self) -> None:
+        """Remove all that lies in WORK, the lock last: on NFS a folder does not go while a file in it is open."""
+        names = self.names(WORK) - {"lock"}
+        for path in (self._work / name for name in (*names, "lock")):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def _remove_made(self) -> None:
         for folder in self._made:

@@ -56,17 +56,25 @@ class RemoteFolder(Folder):
 
     def release(self, *, keep: bool) -> None:
         if self._lease is not None:
-            self._lease.end()
-        if not keep:
-            for below in ("", "/ledger", f"/{WORK}"):  # of processes that were killed on the way here
-                abort_uploads(self._url + below, self._storage_options)
-            with suppress(FileNotFoundError):  # an object store has no folder where no object is
-                self._ask(WORK, lambda: self._fs.rm(self._path(WORK), recursive=True), writing=True)
-            for folder in self._made:
-                if self._found(folder):  # asked first: some file systems remove a folder with all that is in it
-                    break
-                with suppress(OSError):
-                    self._fs.rmdir(self._path(folder))
+            self._lease.stop()  # the claim itself lies there until all else is cleaned, so that nobody comes meanwhile
+        try:
+            if not keep:
+                self._clean()
+        finally:
+            if self._lease is not None:
+                self._lease.end()
+                self._lease = None
+
+    def _clean(self) -> None:
+        for below in ("", "/ledger", f"/{WORK}"):  # of processes that were killed on the way here
+            abort_uploads(self._url + below, self._storage_options)
+        with suppress(FileNotFoundError):  # an object store has no folder where no object is
+            self._ask(WORK, lambda: self._fs.rm(self._path(WORK), recursive=True), writing=True)
+        for folder in self._made:
+            if self._found(folder):  # asked first: some file systems remove a folder with all that is in it
+                break
+            with suppress(OSError):
+                self._fs.rmdir(self._path(folder))
 
     def names(self, below: str = "") -> set[str]:
         return self._found(below) or set()

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from imagecurate.errors import ImageCurateError, OutputError
+from imagecurate.errors import OutputError
 from imagecurate.plan.claims import BEAT_S, STALE_S, Owner
 from imagecurate.plan.stopping import check_stop
 
@@ -77,8 +77,9 @@ class Lease:
         self._write()
         self._thread = threading.Thread(target=self._beat, name="imagecurate-lease", daemon=True)
         self._thread.start()  # before others are watched, who may be watching, too
+        self._watched_until: float | None = None
         try:
-            for name, other in self._others():
+            for name, other in list(self._others()):
                 if shared and other["shared"]:
                     continue
                 if self._lives(name, other, where):
@@ -91,10 +92,14 @@ class Lease:
             self.end()
             raise
 
-    def end(self) -> None:
-        """Give it back."""
+    def stop(self) -> None:
+        """Write it no more; it lies there still."""
         self._ended.set()
         self._thread.join()
+
+    def end(self) -> None:
+        """Give it back."""
+        self.stop()
         self._files.remove(self._name)
 
     def _write(self) -> None:
@@ -105,7 +110,7 @@ class Lease:
         while not self._ended.wait(BEAT_S):
             try:
                 self._write()
-            except (ImageCurateError, OSError) as error:  # others may take it for dead; the export itself goes on
+            except Exception as error:  # of whatever class the store's library has; the next one may succeed
                 _log.warning("a claim could not be renewed: %s", error)
 
     def _others(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -133,11 +138,13 @@ class Lease:
             claim["machine"],
             STALE_S,
         )
-        watched_until = time.monotonic() + STALE_S
-        while time.monotonic() < watched_until:
-            check_stop()
-            time.sleep(_LOOK_S)
+        if self._watched_until is None:  # all of them at the same time
+            self._watched_until = time.monotonic() + STALE_S
+        while True:
             now = self._claim(name)
             if now is None or now["beat"] != claim["beat"]:
                 return now is not None
-        return False
+            if time.monotonic() > self._watched_until:
+                return False
+            check_stop()
+            time.sleep(_LOOK_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
@@ -69,3 +70,7 @@ class Survivors(Protocol):
     @property
     def store(self) -> StorePath:
         """Folder where several processes that write the same export share out the work."""
+
+    @property
+    def scratch(self) -> Path | None:
+        """Folder on this machine for what is noted of each sample; None for the system's temporary one."""

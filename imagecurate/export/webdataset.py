@@ -174,20 +174,19 @@ class _Export:
                 if summary is not None:
                     self._release(keep=False)
                     return summary
-            # Another rank may remove the folder's own scratch space, once everything is written.
-            folder = None if is_rank else self._folder.scratch
-            with writing(request.path), tempfile.TemporaryDirectory(dir=folder) as scratch:
+            with tempfile.TemporaryDirectory(prefix="export-", dir=self._survivors.scratch) as scratch:
                 with self._clock.measured("plan"):
                     layout = plan_export(self._survivors, self._options, request.threads, Path(scratch))
-                begun = self._begin(layout)
-                write = self._writer(layout.naming)
-                if begun is not None:
-                    share_out(_Shares(write, layout, begun), range(len(layout)), request.threads)
-                with self._turn():
-                    summary = self._known()
-                    if summary is None:
-                        summary = self._finish(layout, write, Path(scratch), run_record, progress)
-                    self._release(keep=False)
+                with writing(request.path):
+                    begun = self._begin(layout)
+                    write = self._writer(layout.naming)
+                    if begun is not None:
+                        share_out(_Shares(write, layout, begun), range(len(layout)), request.threads)
+                    with self._turn():
+                        summary = self._known()
+                        if summary is None:
+                            summary = self._finish(layout, write, Path(scratch), run_record, progress)
+                        self._release(keep=False)
             return summary
         finally:
             if self._keep is not None:

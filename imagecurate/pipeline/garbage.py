@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagecurate.errors import OutputError
+from imagecurate.backend.machines import POSSIBLE, assuming
+from imagecurate.errors import MissingDependencyError, OutputError
 from imagecurate.pipeline.pipeline import Pipeline
+from imagecurate.plan.at_work import NOTES, is_of_the_dead
 from imagecurate.plan.ranks import LOG
 from imagecurate.plan.steps import Stored
 from imagecurate.store import StorePath
@@ -24,9 +27,10 @@ LEFT_BEHIND_S = 3_600.0
 
 #: Why a file can go that was being written.
 _LEFT = "left by a killed process"
+_ENDED = "of processes that have ended"
 
-#: Folders of what processes tell each other; those at work touch theirs every few seconds.
-_OF_PROCESSES = ("claims", "working")
+#: Folder where ranks tell each other what they do; those at work touch theirs every few seconds.
+_CLAIMS = "claims"
 
 #: Folders of the store that hold one folder for each of what is kept there.
 _KEPT_BY_NAME = ("columns", "index", "stages", "masks")
@@ -94,6 +98,9 @@ def garbage_in(
         is_taken_in = file.part is not None and file.modified < finished.get(_stem(file.path), 0.0)
         if file.is_temporary or is_taken_in or (file.is_pack and file.path.removesuffix(PACK) not in whole):
             why = _LEFT if now - file.modified > LEFT_BEHIND_S else None
+        elif folder == NOTES:
+            gone = now - file.modified > LEFT_BEHIND_S and is_of_the_dead(store / file.path)
+            why = _ENDED if gone else None
         else:
             why = folders.get(folder) or _why(file, folder, kept)
         if why:
@@ -102,7 +109,7 @@ def garbage_in(
         folder = _folder_of(file.path)
         if folders[folder] is None and (why := _why(file, folder, kept)):
             found.setdefault((why, folder), []).append(file)
-    if any(why != _LEFT and not folder.startswith(_OF_PROCESSES) for why, folder in found):
+    if any(why != _LEFT and why != _ENDED for why, folder in found):
         # Ranks would take for done what goes; one at work finds its log gone, and looks at every shard again.
         for file in files:
             folder = _folder_of(file.path)
@@ -155,8 +162,8 @@ def _packed_in(store: Path, files: Iterable[StoredFile]) -> Iterator[StoredFile]
 def _why_all(folder: str, kept: list[_Kept], age_s: float, older_than_s: float | None) -> str | None:
     """Why a folder can go; None where it cannot."""
     kind, _, name = folder.partition("/")
-    if kind in _OF_PROCESSES:
-        return "of processes that have ended" if age_s > LEFT_BEHIND_S else None
+    if kind == _CLAIMS:
+        return _ENDED if age_s > LEFT_BEHIND_S else None
     if kind not in _KEPT_BY_NAME:
         return None
     if older_than_s is not None and age_s > older_than_s:
@@ -188,7 +195,18 @@ def _stem(path: str) -> str:
 
 
 def _kept_by(pipeline: Pipeline, store: Path) -> _Kept:
-    """What a run of a pipeline would read."""
+    """What a run of a pipeline would read, on whatever hardware it runs."""
+    folders: set[str] = set()
+    files: set[str] = set()
+    for hardware in POSSIBLE:
+        with assuming(hardware), suppress(MissingDependencyError):  # what the pipeline asks for, that one has not
+            kept = _kept_here(pipeline, store)
+            folders |= kept.folders
+            files |= kept.files
+    return _Kept(frozenset(folders), frozenset(files))
+
+
+def _kept_here(pipeline: Pipeline, store: Path) -> _Kept:
     planned = pipeline.rehearse().planned()
     work = planned._ready
     if work.store.root != store:

@@ -28,7 +28,7 @@ from imagecurate.plan.claims import Owner
 from imagecurate.plan.outcome import Positions
 from imagecurate.store import write_atomically
 
-__all__ = ["NOTES", "Crashable", "at_work_on", "crashes_first", "unnoted"]
+__all__ = ["NOTES", "Crashable", "at_work_on", "crashes_first", "is_of_the_dead", "unnoted"]
 
 _log = logging.getLogger(__name__)
 
@@ -124,6 +124,11 @@ def crashes_first(task: Crashable, items: Iterable[Any]) -> Iterator[None]:
     for path, blocks in left.items():
         if all(block.shard in named for block in blocks):
             path.unlink(missing_ok=True)
+
+
+def is_of_the_dead(path: Path) -> bool:
+    """Whether the notes in a file are those of a process of this machine that has ended."""
+    return _left_by_the_dead(path) is not None
 
 
 def _left_by_the_dead(path: Path) -> list[_Block] | None:

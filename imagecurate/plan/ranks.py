@@ -199,6 +199,7 @@ class _Done:
         self._path = folder / f"{uuid.uuid4().hex}{LOG}"
         self._names: set[str] = set()
         self._read: dict[Path, int] = {}
+        self._lock = threading.Lock()
 
     def __contains__(self, name: str) -> bool:
         return name in self._names
@@ -208,10 +209,15 @@ class _Done:
         self._folder.mkdir(parents=True, exist_ok=True)  # it goes with the logs where they are removed
         with self._path.open("ab", buffering=0) as file:
             file.write(f"{name}\n".encode())
-        self._names.add(name)
+        with self._lock:
+            self._names.add(name)
 
     def look(self) -> None:
         """Read what was added; where a log was removed, as the columns that it speaks of may be, begin anew."""
+        with self._lock:
+            self._look()
+
+    def _look(self) -> None:
         sizes = {}
         for path in self._folder.glob(f"*{LOG}"):
             with suppress(FileNotFoundError):

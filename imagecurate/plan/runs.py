@@ -190,6 +190,11 @@ class Survivors:
         """Folder of the store."""
         return self.work.store.root
 
+    @property
+    def scratch(self) -> Path:
+        """Folder on this machine."""
+        return self.work.store.local
+
 
 def run_dataset_stage(before: Work, after: Work, stage: DatasetStage, shards: Sequence[Shard]) -> None:
     """Run a stage that needs all rows and put its columns into the store, unless they are there.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from imagecurate.backend.clusters import best_device
-from imagecurate.backend.machines import everywhere, machine_of_run, this_machine
+from imagecurate.backend.machines import connected_client, everywhere, machine_of_run, this_machine
 from imagecurate.columns import VECTOR
 from imagecurate.errors import ParameterError, StageError
 from imagecurate.images import DecodePolicy, Preprocessing
@@ -275,7 +275,10 @@ class ImageEmbedder(ImageStage):
         """The same embedder, which knows the precision and the source of pixels that are used wherever it runs."""
         settled = self.model_copy()
         settled._settled = used = self._used
-        if (self.precision == "auto" and self.autocast) or (self.jpeg_decoder == "auto" and self.transform is None):
+        is_open = (self.precision == "auto" and self.autocast) or (
+            self.jpeg_decoder == "auto" and self.transform is None
+        )
+        if is_open and connected_client() is not None:
             unlike = sum(machine.device != best_device() for machine in everywhere(this_machine))
             if unlike:
                 _log.warning(
