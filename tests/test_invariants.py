@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -188,14 +188,14 @@ def test_killed_anywhere_and_run_again(tmp_path: Path) -> None:
     undisturbed = run("calm", 0.0)
     output, errors = undisturbed.communicate()
     assert undisturbed.returncode == 0, errors
-    for moment in (0.2, 0.5, 0.9):
+    columns = tmp_path / "work-killed/store/columns"
+    for files in (0, 1, 4):
         process = run("killed", 0.02)
         assert process.stdout is not None
         process.stdout.readline()
-        try:
-            process.wait(moment)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
+        while process.poll() is None and len(list(columns.rglob("*.parquet"))) < files:
+            time.sleep(0.005)
+        process.kill()
         process.communicate()
     last = run("killed", 0.0)
     last_output, errors = last.communicate()
