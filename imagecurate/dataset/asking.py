@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from imagecurate.backend.machines import connected_client
 from imagecurate.columns import CAPTION, DUPLICATE_OF, KEY, SAMPLE_ID, SHARD, SOURCE
 from imagecurate.dataset.steps import Steps
 from imagecurate.errors import ColumnNotFoundError, ExpressionError, ParameterError, listed, near_miss
@@ -19,7 +20,7 @@ from imagecurate.explore.look import ALL, Look
 from imagecurate.explore.rows import Rows
 from imagecurate.expressions import Expression
 from imagecurate.frame import ShardList, settle_mask
-from imagecurate.plan.execute import connected_client, in_order
+from imagecurate.plan.execute import in_order
 from imagecurate.plan.facts import PixelFacts
 from imagecurate.plan.plan import Plan
 from imagecurate.plan.steps import Filtering, MaskStep, StageStep, WithColumnStep

@@ -8,9 +8,10 @@ import os
 from collections.abc import Mapping
 from typing import Any, Self
 
+from imagecurate.backend.machines import connected_client
 from imagecurate.columns import Frame
 from imagecurate.frame import ShardList, metadata_frame, settle_mask
-from imagecurate.plan.execute import connected_client, in_order
+from imagecurate.plan.execute import in_order
 from imagecurate.plan.ledger import StepCounts
 from imagecurate.plan.outcome import PassStats
 from imagecurate.plan.plan import Plan

@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 
 from imagecurate.backend import check_backend
+from imagecurate.backend.machines import connected_client
 from imagecurate.columns import IDENTITY, JSON_EXTRA
 from imagecurate.errors import ImageCurateError, ParameterError, ShardError, listed
 from imagecurate.frame import ShardList
 from imagecurate.images import DecodePolicy
-from imagecurate.plan.execute import connected_client
 from imagecurate.plan.plan import Plan
 from imagecurate.plan.shard_state import Work
 from imagecurate.remote import check_options

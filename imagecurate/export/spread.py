@@ -7,8 +7,9 @@ import uuid
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from imagecurate.backend.machines import connected_client
 from imagecurate.export.folder import WORK
-from imagecurate.plan.execute import connected_client, in_order, in_threads
+from imagecurate.plan.execute import in_order, in_threads
 
 if TYPE_CHECKING:
     from imagecurate.export.folder import Folder

@@ -15,11 +15,11 @@ from imagecurate.images.header import JpegHeader, jpeg_header
 from imagecurate.images.policy import Decoded, DecodePolicy, ImageInfo
 from imagecurate.images.process import ONE_LARGE, DecoderProcess
 
-__all__ = ["Decoder", "decode_plain", "is_turned", "plain_info"]
+__all__ = ["Decoder", "decode_plain", "is_turned", "is_within_bounds", "plain_info", "upright_size"]
 
-#: Work, in pixels times scans, that a plain JPEG may cost in the calling thread, where nothing could end it: about two
-#: seconds.  Baseline files have one scan; ten is usual in progressive ones.
-_MAX_INLINE_WORK = 300_000_000
+#: Work, in pixels times scans, that a plain JPEG may cost where nothing could end it: about two seconds of a thread.
+#: Baseline files have one scan; ten is usual in progressive ones.
+_MOST_WORK = 300_000_000
 
 
 class Decoder:
@@ -138,10 +138,9 @@ def decode_plain(
     array of shape (height, width, 3), uint8, or None
         Upright RGB; None where the file has a flaw, is too large or might take long.
     """
-    size = header.width * header.height
-    if size > policy.max_pixels or size * header.scans > _MAX_INLINE_WORK:
+    if not is_within_bounds(header, policy):
         return None
-    with ONE_LARGE if size > wire.LARGE_PIXELS else contextlib.nullcontext():
+    with ONE_LARGE if header.width * header.height > wire.LARGE_PIXELS else contextlib.nullcontext():
         try:
             pixels = simplejpeg.decode_jpeg(
                 data, min_height=-(-header.height // reduction), min_width=-(-header.width // reduction)
@@ -151,9 +150,20 @@ def decode_plain(
         return _upright(pixels, header.orientation)
 
 
+def is_within_bounds(header: JpegHeader, policy: DecodePolicy) -> bool:
+    """Whether a plain JPEG is small enough for the policy, and soon decoded."""
+    size = header.width * header.height
+    return size <= policy.max_pixels and size * header.scans <= _MOST_WORK
+
+
 def is_turned(header: JpegHeader) -> bool:
     """Whether rows and columns of the upright picture are exchanged in the file (CIPA DC-008, 4.6.4)."""
     return header.orientation >= 5
+
+
+def upright_size(header: JpegHeader) -> tuple[int, int]:
+    """Height and width of the upright picture."""
+    return (header.width, header.height) if is_turned(header) else (header.height, header.width)
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -171,10 +181,10 @@ def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 def plain_info(header: JpegHeader) -> ImageInfo:
     """What is known of a plain JPEG file that can be decoded."""
-    turned = is_turned(header)
+    height, width = upright_size(header)
     return ImageInfo(
-        width=header.height if turned else header.width,
-        height=header.width if turned else header.height,
+        width=width,
+        height=height,
         format="jpeg",
         mode="L" if header.components == 1 else "RGB",
         bit_depth=header.precision,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from imagecurate.backend.gpu_pixels import Job, JpegResizer
 from imagecurate.errors import ParameterError
-from imagecurate.images.decoder import is_turned
+from imagecurate.images.decoder import is_turned, is_within_bounds, upright_size
 from imagecurate.images.geometry import Span
 from imagecurate.images.header import JpegHeader
 from imagecurate.images.policy import DecodePolicy
@@ -27,8 +27,6 @@ __all__ = ["FILTERS", "DevicePictures", "check_filter"]
 
 #: Filters of DALI that are Pillow's.
 FILTERS = ("bicubic", "bilinear")
-#: Pixels times scans that decoding one file may take: a second or two of one thread, as in ``Decoder``.
-_MOST_WORK = 300_000_000
 _EOI = b"\xff\xd9"
 _SOS = 0xDA
 _ADOBE = 0xEE
@@ -98,8 +96,7 @@ class DevicePictures:
         """
         if header is None or not header.is_plain or not data.endswith(_EOI):
             return False
-        size = header.width * header.height
-        if size > self.policy.max_pixels or size * header.scans > _MOST_WORK:
+        if not is_within_bounds(header, self.policy):
             return False
         start = _coded_data(data, header.components)
         return start is not None and (header.scans > 1 or _is_unbroken(data, start))
@@ -135,7 +132,7 @@ class DevicePictures:
 
     def _job(self, data: bytes, header: JpegHeader, picture: torch.Tensor) -> Job:
         stored = header.height, header.width
-        placement = self.preprocessing.placement(stored[::-1] if is_turned(header) else stored)
+        placement = self.preprocessing.placement(upright_size(header))
         rows, columns = placement.rows, placement.columns
         if (rows.count, columns.count) != self.preprocessing.input_size:
             picture[...] = self._border

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from imagecurate.images.decoder import decode_plain, is_turned
+from imagecurate.images.decoder import decode_plain, upright_size
 from imagecurate.images.header import JpegHeader
 from imagecurate.images.policy import DecodePolicy
 from imagecurate.images.preprocessing import Preprocessing
@@ -44,7 +44,7 @@ class ReducedPictures:
         """
         if header is None or not header.is_plain:
             return False
-        reduction = self.preprocessing.reduction(_upright_size(header))
+        reduction = self.preprocessing.reduction(upright_size(header))
         is_whole = not (header.width % reduction or header.height % reduction)
         return reduction > 1 and (header.orientation == 1 or is_whole)
 
@@ -63,14 +63,9 @@ class ReducedPictures:
         pictures = np.zeros((len(files), *self.preprocessing.input_size, 3), np.uint8)
         decoded = np.zeros(len(files), np.bool_)
         for place, (data, header) in enumerate(zip(files, headers, strict=True)):
-            size = _upright_size(header)
+            size = upright_size(header)
             pixels = decode_plain(data, header, self.policy, self.preprocessing.reduction(size))
             if pixels is not None:
                 pictures[place] = self.preprocessing.prepare(pixels, size)
                 decoded[place] = True
         return pictures, decoded
-
-
-def _upright_size(header: JpegHeader) -> tuple[int, int]:
-    """Height and width."""
-    return (header.width, header.height) if is_turned(header) else (header.height, header.width)

@@ -196,31 +196,21 @@ def _stem(path: str) -> str:
 
 def _kept_by(pipeline: Pipeline, store: Path) -> _Kept:
     """What a run of a pipeline would read, on whatever hardware it runs."""
-    folders: set[str] = set()
+    rehearsal = pipeline.rehearse()
+    opened = rehearsal.opened
+    if opened._work.store.root != store:
+        raise OutputError.because(
+            f"the pipeline keeps its columns in {str(opened._work.store.root)!r}, not in {str(store)!r}",
+            "name the workdir of the pipeline",
+        )
+    start = len(f"{store}/")
+    folders = {str(opened._work.index(shard))[start:].split("/")[1] for shard in opened._shards}
     files: set[str] = set()
     for hardware in POSSIBLE:
         with assuming(hardware), suppress(MissingDependencyError):  # what the pipeline asks for, that one has not
-            kept = _kept_here(pipeline, store)
-            folders |= kept.folders
-            files |= kept.files
-    return _Kept(frozenset(folders), frozenset(files))
-
-
-def _kept_here(pipeline: Pipeline, store: Path) -> _Kept:
-    planned = pipeline.rehearse().planned()
-    work = planned._ready
-    if work.store.root != store:
-        raise OutputError.because(
-            f"the pipeline keeps its columns in {str(work.store.root)!r}, not in {str(store)!r}",
-            "name the workdir of the pipeline",
-        )
-    folders, files = set(), set()
-    start = len(f"{store}/")
-    for step in work.plan.steps:
-        if isinstance(step, Stored) and step.fingerprint is not None:
-            folders.add(step.fingerprint)
-            stage = work.store.stage(step.fingerprint, reads_metadata=step.reads_metadata)
-            files |= {_stem(str(stage.path(shard))[start:]) for shard in planned._shards}
-    for shard in planned._shards:
-        folders.add(str(work.index(shard))[start:].split("/")[1])
+            for step in rehearsal.unsettled().planned()._ready.plan.steps:
+                if isinstance(step, Stored) and step.fingerprint is not None and step.fingerprint not in folders:
+                    folders.add(step.fingerprint)
+                    stage = opened._work.store.stage(step.fingerprint, reads_metadata=step.reads_metadata)
+                    files |= {_stem(str(stage.path(shard))[start:]) for shard in opened._shards}
     return _Kept(frozenset(folders), frozenset(files))

@@ -84,6 +84,11 @@ class Rehearsal:
             plan = _extended(plan, (step,))
         return self.opened._with(plan=plan)
 
+    def unsettled(self) -> Rehearsal:
+        """The same, whose stages have not yet asked what hardware they are for."""
+        added = tuple(tuple(dataclasses.replace(step) for step in steps) for steps in self.added)
+        return dataclasses.replace(self, added=added)
+
     def _plan(self, steps: int) -> Plan:
         plan = self.opened._plan
         for added in self.added[:steps]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from imagecurate.plan.ranks import SharedTask, fill, working_rank
 from imagecurate.plan.stopping import check_stop
 from imagecurate.plan.threads import RunStop, cores, stoppable
 
-__all__ = ["WINDOW", "connected_client", "in_order", "in_threads", "share_out", "windowed"]
+__all__ = ["WINDOW", "in_order", "in_threads", "share_out", "windowed"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,15 +56,15 @@ def in_order(
 
         yield from on_workers(client, task, items)
         return
+    guard: AbstractContextManager[None] = nullcontext()
     if working_rank() is not None and isinstance(task, SharedTask):
         items = list(items)
         share_out(task, items, threads)
     elif isinstance(task, Crashable):
         items = list(items)
-        with crashes_first(task, items):
-            yield from in_threads(threads or cores(), task, items)
-        return
-    yield from in_threads(threads or cores(), task, items)
+        guard = crashes_first(task, items)
+    with guard:
+        yield from in_threads(threads or cores(), task, items)
 
 
 def share_out(task: SharedTask, items: Sequence[Any], threads: int | None = None) -> None:

@@ -98,8 +98,10 @@ class StageFiles:
         """
         if isinstance(self.folder, Path):
             finished = open_finished(self.folder, self._name(shard))
-            if finished is not None and finished.metadata.num_rows == count and all_null(finished, ERROR):
-                return finished, []
+            if finished is not None:
+                if finished.metadata.num_rows == count and all_null(finished, ERROR):
+                    return finished, []
+                finished.close()
         finished, parts, _ = self._look(shard, count)
         return finished, parts
 

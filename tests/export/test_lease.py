@@ -123,7 +123,9 @@ def test_an_owner_elsewhere_that_ends(url: str, quick: None) -> None:
     threading.Timer(0.1, files.rm, [f"{path}/.export/claims/other.json"]).start()
     folder = folder_at(url)
     folder.claim()
+    assert len(claims(url)) == 1
     folder.release(keep=False)
+    assert not claims(url)
 
 
 @pytest.mark.parametrize(("mine", "theirs"), [(True, True), (True, False), (False, True)])
@@ -145,6 +147,7 @@ def test_a_claim_that_is_being_written(url: str) -> None:
         file.write(b'{"host": "nod')
     folder = folder_at(url)
     folder.claim()
+    assert len(claims(url)) == 2 and "half.json" in claims(url)  # its writer finds ours
     folder.release(keep=False)
 
 
