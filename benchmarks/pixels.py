@@ -54,8 +54,8 @@ class Input:
 
 
 INPUTS = {
-    "photos": Input("500 x 375 JPEG", repeated, 2300, 128, over_timm=2.5, over_dali=2.5, of_decode=0.8),
-    "large": Input("12-megapixel JPEG", large, 48, 6, batch=4, over_timm=6),
+    "photos": Input("500 x 375 JPEG", repeated, 9200, 128, over_timm=2.5, over_dali=2.5, of_decode=0.8),
+    "large": Input("12-megapixel JPEG", large, 144, 6, batch=4, over_timm=6),
     "small": Input("JPEG, 32 to 256 pixels", small, 9200, 256),
     "png": Input("500 x 375 PNG", lambda count: recoded(count, "png"), 920, 64, "png"),
     "webp": Input("500 x 375 WebP", lambda count: recoded(count, "webp"), 920, 64, "webp"),
@@ -83,7 +83,8 @@ def measure(given: Input, count: int, scratch: Path, threads: int, rounds: int) 
     place = {"source": str(folder)}
     files = place | {"extension": given.extension, "threads": threads}
     ours = Contender("imagecurate", "ours", "pixels", place | {"work": str(scratch / "work")}, is_ours=True)
-    alone = Contender("imagecurate, functions alone", "ours", "functions", files, is_ours=True)
+    some = files | {"batch": min(given.batch, 16)}
+    alone = Contender("imagecurate, functions alone", "ours", "functions", some, is_ours=True)
     timm = Contender("timm on Pillow, DataLoader", "timm_loader", "pixels", files | {"batch": given.batch}, "loader")
     dali = Contender("DALI on the CPU", "dali_cpu", "pixels", files | {"batch": given.batch}, "loader")
     bare = Contender("bare simplejpeg decode", "bare", "decode", place | {"threads": threads})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ from toys import Brightness, Corner
 
 import imagecurate as ic
 from imagecurate.errors import ImageCurateError, ParameterError, ShardError
+from imagecurate.remote import is_on_own_disk
 from imagecurate.shards import find_shards, open_shard
 
 
@@ -155,3 +157,28 @@ def test_compressed_shards_in_an_object_store(tmp_path: Path, s3: tuple[Any, dic
     assert len(names) == 3
     for name in names:
         assert (tmp_path / "from-remote" / name).read_bytes() == (tmp_path / "from-local" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("ext4", True), ("NTFS", True), ("nfs4", False), ("lustre", False), ("fuse.sshfs", False)]
+)
+def test_disks_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, expected: bool) -> None:
+    """The innermost mount says what a folder lies on, by whatever links it is reached."""
+    scratch, data = tmp_path / "scratch", tmp_path / "scratch" / "data"
+    data.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(data)
+    mounts = [("/", "nfs"), (str(scratch), "ext4"), (str(data), kind)]
+    partitions = [SimpleNamespace(mountpoint=place, fstype=name) for place, name in mounts]
+    monkeypatch.setattr("psutil.disk_partitions", lambda all: partitions)  # noqa: A006
+    is_on_own_disk.cache_clear()
+    try:
+        assert [
+            is_on_own_disk(place) for place in (tmp_path, scratch, data / "store", tmp_path / "link" / "store")
+        ] == [
+            False,
+            True,
+            expected,
+            expected,
+        ]
+    finally:
+        is_on_own_disk.cache_clear()

@@ -111,6 +111,18 @@ def test_what_other_hardware_computed_stays() -> None:
     assert not gone & names
 
 
+def test_what_was_found_out_long_ago_goes() -> None:
+    """A file that says which columns some shards have, by its own time; it is made again when they are opened."""
+    (file,) = Path("work/store/schemas").iterdir()
+    assert "schemas" not in garbage("--older-than", "1h")
+    os.utime(file, (time.time() - 7200, time.time() - 7200))
+    assert "schemas" not in garbage()
+    assert garbage("--older-than", "1h", "--delete")["schemas"] == "not written to for long"
+    assert not file.exists()
+    assert run("run", "curate.yaml", "--set", "output=out3", "-q").exit_code == 0
+    assert file.exists()
+
+
 def test_shards_that_were_changed() -> None:
     """Their older columns go; those of others stay."""
     write_tar(Path("data/00001.tar"), [("a.jpg", picture(1))])

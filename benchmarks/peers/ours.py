@@ -36,7 +36,7 @@ def pixels(source: str, work: str) -> Callable[[], int]:
     return lambda: computed(ic.read_webdataset(source, workdir=new(work)).pipe(Normalised()))
 
 
-def functions(source: str, extension: str, threads: int) -> Callable[[], int]:
+def functions(source: str, extension: str, threads: int, batch: int) -> Callable[[], int]:
     """The same functions on files in memory, without anything around them."""
     import torch
 
@@ -44,13 +44,13 @@ def functions(source: str, extension: str, threads: int) -> Callable[[], int]:
 
     files, decoder, preprocessing = loaded(source, extension), Decoder(), Normalised().preprocessing
 
-    def normalised(batch: list[bytes]) -> int:
+    def normalised(some: list[bytes]) -> int:
         torch.set_num_threads(1)
-        return len(preprocessing.normalise(np.stack([prepared(data, preprocessing, decoder) for data in batch])))
+        return len(preprocessing.normalise(np.stack([prepared(data, preprocessing, decoder) for data in some])))
 
     def run() -> int:
         with ThreadPoolExecutor(threads) as pool:
-            return sum(pool.map(normalised, [files[start : start + 16] for start in range(0, len(files), 16)]))
+            return sum(pool.map(normalised, [files[start : start + batch] for start in range(0, len(files), batch)]))
 
     return run
 
@@ -101,8 +101,8 @@ def filter_scores(source: str, work: str, expression: str) -> Callable[[], dict[
 
     def run() -> dict[str, Any]:
         dataset = ic.read_webdataset(source, workdir=work).pipe(Score()).filter(expression, name="quality")
-        left = int(dataset.counts().left.iloc[-1])
-        return {"count": len(dataset), "left": left}
+        counts = dataset.counts()
+        return {"count": int(counts.left.iloc[0]), "left": int(counts.left.iloc[-1])}
 
     return run
 

@@ -13,13 +13,14 @@ import pyarrow as pa
 from imagecurate.backend import check_backend
 from imagecurate.backend.machines import connected_client
 from imagecurate.columns import IDENTITY, JSON_EXTRA
+from imagecurate.dataset.known_schema import schema_of
 from imagecurate.errors import ImageCurateError, ParameterError, ShardError, listed
 from imagecurate.frame import ShardList
 from imagecurate.images import DecodePolicy
 from imagecurate.plan.plan import Plan
 from imagecurate.plan.shard_state import Work
 from imagecurate.remote import check_options
-from imagecurate.shards import InputSchema, discover_schema, find_shards
+from imagecurate.shards import InputSchema, find_shards
 from imagecurate.shards.types import common_type
 from imagecurate.store import Store, digest
 from imagecurate.workdir import open_store
@@ -57,10 +58,12 @@ def open_shards(
     options = dict(storage_options or {}) or None
     with reaching(path):
         shards = ShardList(find_shards(path, storage_options=options, identity=shard_identity))
-        schema = discover_schema(shards, storage_options=options, **reading)
+    store = open_store(workdir, path, options)
+    with reaching(path):
+        schema = schema_of(shards, store, storage_options=options, **reading)
     schemas = dict.fromkeys((shard.source for shard in shards), schema)
     plan = _plan(schemas, decode_policy or DecodePolicy())
-    return shards, Work(plan, schemas, open_store(workdir, path, options), options, frames)
+    return shards, Work(plan, schemas, store, options, frames)
 
 
 def _library(backend: str) -> str:

@@ -28,6 +28,10 @@ LEFT_BEHIND_S = 3_600.0
 #: Why a file can go that was being written.
 _LEFT = "left by a killed process"
 _ENDED = "of processes that have ended"
+_FOR_LONG = "not written to for long"
+
+#: Folder of what was found out about the columns of some shards: a file of some hundred bytes for each set of them.
+_SCHEMAS = "schemas"
 
 #: Folder where ranks tell each other what they do; those at work touch theirs every few seconds.
 _CLAIMS = "claims"
@@ -98,6 +102,8 @@ def garbage_in(
         is_taken_in = file.part is not None and file.modified < finished.get(_stem(file.path), 0.0)
         if file.is_temporary or is_taken_in or (file.is_pack and file.path.removesuffix(PACK) not in whole):
             why = _LEFT if now - file.modified > LEFT_BEHIND_S else None
+        elif folder == _SCHEMAS:
+            why = _FOR_LONG if older_than_s is not None and now - file.modified > older_than_s else None
         elif folder == NOTES:
             gone = now - file.modified > LEFT_BEHIND_S and is_of_the_dead(store / file.path)
             why = _ENDED if gone else None
@@ -167,7 +173,7 @@ def _why_all(folder: str, kept: list[_Kept], age_s: float, older_than_s: float |
     if kind not in _KEPT_BY_NAME:
         return None
     if older_than_s is not None and age_s > older_than_s:
-        return "not written to for long"
+        return _FOR_LONG
     if not kept:
         return None
     if kind == "stages":

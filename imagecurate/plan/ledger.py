@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from imagecurate.columns import KEY, SAMPLE_ID, SHARD, SOURCE
-from imagecurate.plan.outcome import INDEX, Outcome
+from imagecurate.plan.outcome import INDEX, KEPT, Outcome
 from imagecurate.plan.plan import Plan
 from imagecurate.plan.shard_state import ShardState
 
@@ -41,6 +42,11 @@ def ledger_of(state: ShardState, outcome: Outcome) -> pa.Table:
     columns = {name: state.column(name, outcome.positions) for name in (SAMPLE_ID, SOURCE, SHARD, KEY)}
     columns |= {"status": pa.array(status), "reason": pa.array(reasons), "detail": pa.array(details)}
     return pa.table(columns).cast(LEDGER_SCHEMA)
+
+
+def _by_place(events: NDArray[np.int64], places: int) -> NDArray[np.int64]:
+    """How many events there are of the index and of each step; to be kept is none."""
+    return np.delete(np.bincount(events - INDEX, minlength=places + 1), KEPT - INDEX)
 
 
 def _split(reason: str) -> tuple[str, str | None]:
@@ -104,12 +110,9 @@ def count_outcome(state: ShardState, outcome: Outcome) -> StepCounts:
     """Sum what happened to the samples of one shard."""
     counts = StepCounts(state.plan)
     counts.samples = len(outcome.positions)
-    place = np.where(outcome.event == INDEX, 0, outcome.event + 1)
-    happened = outcome.event != -1
-    size = len(counts.dropped)
-    counts.dropped += np.bincount(place[happened & ~outcome.failed], minlength=size)
-    counts.null += np.bincount(place[outcome.null], minlength=size)
-    counts.failed += np.bincount(place[outcome.failed], minlength=size)
+    counts.null += _by_place(outcome.event[outcome.null], len(counts.null))
+    counts.failed += _by_place(outcome.event[outcome.failed], len(counts.failed))
+    counts.dropped += _by_place(outcome.event, len(counts.dropped)) - counts.failed
     for number, rows in outcome.unmatched.items():
         counts.unmatched[number + 1] = rows
     for number, rows in outcome.came.items():

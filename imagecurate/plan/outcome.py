@@ -95,6 +95,8 @@ class Outcome:
         """Take rows (places in ``positions``) out; ``null`` says which of them had no value."""
         self.alive[rows] = False
         first = self.event[rows] == KEPT
-        self.event[rows[first]] = step
+        if not first.all():
+            rows, null = rows[first], None if null is None else null[first]
+        self.event[rows] = step
         if null is not None:
-            self.null[rows[first]] = null[first]
+            self.null[rows] = null

@@ -8,6 +8,7 @@ import platform
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ from imagecurate.plan.stage import DatasetStage
 from imagecurate.plan.steps import StageStep
 from imagecurate.plan.stopping import check_stop
 from imagecurate.plan.strict import is_strict, raise_first_failure
-from imagecurate.plan.threads import stop_of_this_run
+from imagecurate.plan.threads import reading_in_turn, stop_of_this_run
+from imagecurate.remote import is_on_own_disk
 from imagecurate.shards import ByteSource, Shard, open_shard
 from imagecurate.shards.shard import identities
 from imagecurate.store import digest
@@ -49,7 +51,7 @@ class CountSamples:
     def __call__(self, shard: Shard) -> int:
         if not self.exact:
             shard = self.work.view(shard, ())
-        with ShardPass(self.work, shard, frozenset()) as shard_pass:
+        with _reading(self.work), ShardPass(self.work, shard, frozenset()) as shard_pass:
             return shard_pass.state.count
 
 
@@ -64,7 +66,8 @@ class RunShard:
 
     def __call__(self, shard: Shard) -> tuple[StepCounts, PassStats]:
         run = self._strictly if self.strict else self._run
-        counts, stats = run(self._seen(shard))
+        with _reading(self.work):
+            counts, stats = run(self._seen(shard))
         count_for_rank(stats)
         return counts, stats
 
@@ -269,6 +272,12 @@ def run_record(work: Work, shards: Sequence[Shard], by_source: Mapping[str, Step
         "kept": counts.kept,
         "failed_by_reason": dict(sorted(counts.reasons.items())),
     }
+
+
+def _reading(work: Work) -> AbstractContextManager[None]:
+    """Threads wait for each other only where there is no answer to wait for."""
+    root = work.store.root
+    return reading_in_turn() if isinstance(root, Path) and is_on_own_disk(root) else nullcontext()
 
 
 def _whole_pass(work: Work, shard: Shard, on_block: Callable[[PassStats, float], None] | None = None) -> ShardPass:

@@ -23,7 +23,7 @@ from imagecurate.plan.at_work import NOTES, at_work_on
 from imagecurate.plan.blocks import Block, image_stage
 from imagecurate.plan.outcome import Outcome, PassStats, Positions
 from imagecurate.plan.shard_state import ShardState, Work
-from imagecurate.plan.threads import cores, pool, stop_of_this_run
+from imagecurate.plan.threads import computing, cores, pool, stop_of_this_run
 from imagecurate.plan.walk import walk
 from imagecurate.shards import Shard
 from imagecurate.store import PART_ROWS
@@ -63,7 +63,9 @@ class ShardPass:
         self._lock = _shard_lock(str(work.store.root), shard.token)
 
     def __enter__(self) -> ShardPass:
-        self._lock.acquire()
+        if not self._lock.acquire(blocking=False):
+            computing()
+            self._lock.acquire()
         try:
             self.state = ShardState(self._work, self._shard)
         except BaseException:
@@ -134,6 +136,7 @@ class ShardPass:
         outcome = self._walk(positions, passed)
         if not outcome.pending.any():
             return outcome
+        computing()
         for values in self.state.stages():
             values.save()  # column stages of rows that needed no pixels: not lost if a block dies
         sizes = self.state.column("_image_size", outcome.positions[outcome.pending])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from imagecurate.columns import KEY, SAMPLE_ID, SHARD, SOURCE
 from imagecurate.plan.plan import Plan
 from imagecurate.plan.steps import MaskStep, StageStep, Step, Stored, WithColumnStep
+from imagecurate.plan.threads import computing
 from imagecurate.remote import local_path
 from imagecurate.shards import ByteSource, InputSchema, Shard, index_shard, open_shard, provisional_index
 from imagecurate.shards.differences import between_sources
@@ -185,9 +186,9 @@ class ShardState:
         return StageValues(files, self.shard, self.count, step.stored())
 
     def _open_index(self) -> IndexFile:
-        path = self.work.index(self.shard)
         with suppress(FileNotFoundError, pa.ArrowInvalid):  # not there yet, or cut off by a power loss
             return self.work.open_index(self.shard)
+        computing()
         options = self.work.storage_options
         schema = self.work.schemas[self.shard.source]
         if self.shard.provisional:
@@ -198,7 +199,7 @@ class ShardState:
         else:
             self._bytes = open_shard(self.shard, storage_options=options, stream=True)
             table = index_shard(self._bytes, self.shard, schema, storage_options=options)
-        return IndexFile.write(path, table)
+        return IndexFile.write(self.work.index(self.shard), table)
 
     def incoming(self, name: str, positions: NDArray[np.int64]) -> pa.Array:
         """Values of a column that came with the data, or that follows from where the rows lie."""

@@ -6,18 +6,29 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from imagecurate.plan.stopping import is_stopping
 
-__all__ = ["RunStop", "cores", "one_torch_thread", "pool", "stop_of_this_run", "stoppable"]
+__all__ = [
+    "RunStop",
+    "computing",
+    "cores",
+    "one_torch_thread",
+    "pool",
+    "reading_in_turn",
+    "stop_of_this_run",
+    "stoppable",
+]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _local = threading.local()
+_turn = threading.Lock()
 
 
 def cores() -> int:
@@ -56,6 +67,30 @@ def one_torch_thread() -> None:
         _local.limited = True
 
 
+@contextmanager
+def reading_in_turn() -> Iterator[None]:
+    """Let one thread at a time be inside, until it calls ``computing``.
+
+    To read what is on a disk of this machine, most of it in memory, is many calls of microseconds that need the
+    interpreter's lock, and threads that snatch it from each other are slower than one alone: a filter over 1,000 shards
+    of 10,000 scores takes 0.75 s in one, 0.95 s in two and 1.15 s in four.
+    """
+    computing()  # who is inside and begins again waits like others
+    _turn.acquire()
+    _local.has_turn = True
+    try:
+        yield
+    finally:
+        computing()
+
+
+def computing() -> None:
+    """Say that what this thread does now, or waits for, can go on beside others: the next one may read."""
+    if getattr(_local, "has_turn", False):
+        _local.has_turn = False
+        _turn.release()
+
+
 class RunStop(threading.Event):
     """Set where a run was broken off, or where the process as a whole was asked to stop."""
 
@@ -83,5 +118,12 @@ def stoppable(task: Callable[[Item], Result], stop: threading.Event) -> Callable
     return run
 
 
+def _forget() -> None:
+    global _turn
+    _pool.cache_clear()  # the threads stay behind in the parent
+    _turn = threading.Lock()  # whoever had the turn
+    _local.has_turn = False
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # the threads stay behind in the parent
+    os.register_at_fork(after_in_child=_forget)

@@ -13,6 +13,7 @@ from imagecurate.plan.outcome import INDEX, Flags, Outcome, PassStats, Positions
 from imagecurate.plan.shard_state import BlockState, ShardState
 from imagecurate.plan.stage import ColumnStage, ImageStage
 from imagecurate.plan.steps import MATCHED, FilterStep, JoinStep, ListStep, MaskStep, StageStep
+from imagecurate.plan.threads import computing
 from imagecurate.store import ERROR, POSITION
 
 __all__ = ["walk"]
@@ -115,6 +116,7 @@ def _column_step(
     rows = np.flatnonzero(outcome.decided)
     missing = outcome.positions[rows][~values.known(outcome.positions[rows])]
     if len(missing):
+        computing()
         values.add(run_column_stage(stage, {name: state.column(name, missing) for name in stage.reads()}, missing))
         stats.count(type(stage).__name__, len(missing))
     failed, reasons = values.failures(outcome.positions[rows])
@@ -126,6 +128,7 @@ def _join_step(state: ShardState | BlockState, number: int, step: JoinStep, outc
     positions = outcome.positions[outcome.decided]
     missing = positions[~values.known(positions)]
     if len(missing):
+        computing()
         found, matched = step.table.look_up([state.column(name, missing) for name in step.on], state.tables)
         fixed = {POSITION: pa.array(missing), ERROR: pa.nulls(len(missing), pa.string()), MATCHED: pa.array(matched)}
         values.add(pa.table(fixed | found))

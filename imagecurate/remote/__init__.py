@@ -1,6 +1,6 @@
 """Files behind URLs: their options, their file systems, and how they are asked until they answer."""
 
-from imagecurate.remote.filesystem import filesystem, local_path
+from imagecurate.remote.filesystem import filesystem, is_on_own_disk, local_path
 from imagecurate.remote.options import StorageOptions, check_options, options_for
 from imagecurate.remote.path import RemotePath
 from imagecurate.remote.reading import range_options, read_end, read_whole
@@ -14,6 +14,7 @@ __all__ = [
     "abort_uploads",
     "check_options",
     "filesystem",
+    "is_on_own_disk",
     "local_path",
     "options_for",
     "range_options",

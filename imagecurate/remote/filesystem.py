@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from pathlib import Path
+from typing import Any, Final
 
 import fsspec
+import psutil
 from fsspec.implementations.local import LocalFileSystem
 
 from imagecurate.errors import MissingDependencyError, ParameterError
 from imagecurate.remote.options import StorageOptions, options_for
 
-__all__ = ["filesystem", "local_path"]
+__all__ = ["filesystem", "is_on_own_disk", "local_path"]
+
+#: File systems of disks and of memory; all others (NFS, Lustre, CephFS, what FUSE mounts) may have to ask a machine.
+_OF_DISKS: Final = frozenset((
+    "apfs", "bcachefs", "btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "hfs", "jfs", "ntfs", "overlay", "ramfs",
+    "reiserfs", "tmpfs", "ufs", "vfat", "xfs", "zfs",
+))  # fmt: skip
 
 
 def local_path(url: str) -> str | None:
@@ -24,6 +33,15 @@ def local_path(url: str) -> str | None:
     if url.startswith(("file://", "local://")):
         return str(LocalFileSystem._strip_protocol(url))
     return None
+
+
+@functools.cache
+def is_on_own_disk(folder: Path) -> bool:
+    """Whether a folder lies on a disk of this machine, and not on one that is asked for over a network."""
+    kinds = {Path(mount.mountpoint): mount.fstype for mount in psutil.disk_partitions(all=True)}
+    place = folder.resolve()
+    mounted = next((kinds[each] for each in (place, *place.parents) if each in kinds), "")
+    return mounted.lower() in _OF_DISKS
 
 
 def filesystem(url: str, storage_options: StorageOptions) -> tuple[Any, str]:

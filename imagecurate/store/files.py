@@ -228,7 +228,8 @@ def _open(path: StorePath, size: int | None = None) -> pq.ParquetFile | None:
     try:
         if isinstance(path, RemotePath):
             return pq.ParquetFile(path.open_ranges(size), pre_buffer=True)
-        return pq.ParquetFile(path)
+        # Buffered ahead, by threads of Arrow's, two columns of 10,000 numbers take twice as long.
+        return pq.ParquetFile(path, pre_buffer=False)
     except (FileNotFoundError, pa.ArrowInvalid):  # not there, or without a footer: written during a power loss
         return None
 

@@ -47,11 +47,11 @@ class Store:
 
     def stage(self, fingerprint: str, *, reads_metadata: bool) -> StageFiles:
         """Files of the stage with this fingerprint."""
-        return StageFiles(self.root / "columns" / fingerprint, reads_metadata)
+        return StageFiles(self._at(f"columns/{fingerprint}"), reads_metadata)
 
     def describe(self, fingerprint: str, record: Callable[[], Mapping[str, Any]]) -> None:
         """Keep a readable record of what a stage's columns are beside them."""
-        path = self.root / "columns" / fingerprint / "stage.json"
+        path = self._at(f"columns/{fingerprint}/stage.json")
         if str(path) in _described:
             return
         if not path.exists():
@@ -68,6 +68,10 @@ class Store:
     def tables(self) -> Path:
         """Folder of what was made of tables elsewhere, to look ids up in."""
         return self.local / "tables"
+
+    def schema(self, fingerprint: str) -> StorePath:
+        """File that says which columns come with some shards."""
+        return self._at(f"schemas/{fingerprint}.arrow")
 
     def index(self, fingerprint: str, shard: StoredShard) -> StorePath:
         """File with the index of a shard: its samples, where their members lie, the incoming columns."""

@@ -78,7 +78,8 @@ class StageValues:
                 return
             table = self._finished.read(columns=missing, use_threads=False)
             for name in missing:
-                self._columns[name] = _one_array(table[name]).cast(self.schema.field(name).type)
+                values, kind = _one_array(table[name]), self.schema.field(name).type
+                self._columns[name] = values if values.type == kind else values.cast(kind)
 
     def failures(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.bool_], list[str]]:
         """Which of some positions the stage failed, and for each of those the reason."""
