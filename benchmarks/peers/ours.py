@@ -36,7 +36,7 @@ def pixels(source: str, work: str) -> Callable[[], int]:
     return lambda: computed(ic.read_webdataset(source, workdir=new(work)).pipe(Normalised()))
 
 
-def functions(source: str, extension: str, threads: int, batch: int) -> Callable[[], int]:
+def functions(source: str, extension: str, threads: int, batch: int = 16) -> Callable[[], int]:
     """The same functions on files in memory, without anything around them."""
     import torch
 
