@@ -75,7 +75,7 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         "machine": describe(),
         "package_versions": versions(PACKAGES),
-        "command": " ".join(["python -m benchmarks", *given]),
+        "command": " ".join(["python -m benchmarks", *rest]),
     }
     found: list[dict[str, Any]] = []
     failed = []

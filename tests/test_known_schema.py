@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import configparser
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,8 +15,8 @@ from making import datacomp_pool, img2dataset_shard, laion_pool, write_folder
 from opening import opened
 
 import imagecurate as ic
-from imagecurate.dataset import known_schema
-from imagecurate.errors import OutputError
+from imagecurate.dataset import known_schema, opening
+from imagecurate.errors import OutputError, ParameterError
 from imagecurate.shards import InputSchema
 
 
@@ -22,13 +24,13 @@ from imagecurate.shards import InputSchema
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many shards were looked into, for each time that some were."""
     found = []
-    discover = known_schema.discover_schema
+    discover = opening.discover_schema
 
     def counted(shards: Any, **reading: Any) -> InputSchema:
         found.append(len(shards))
         return discover(shards, **reading)
 
-    monkeypatch.setattr(known_schema, "discover_schema", counted)
+    monkeypatch.setattr(opening, "discover_schema", counted)
     return found
 
 
@@ -99,10 +101,12 @@ def test_a_store_that_was_damaged_or_is_only_read(
     first = opened(tmp_path / "in")
     (file,) = kept.iterdir()
     whole = file.read_bytes()
-    for size in (0, 4, len(whole) // 2):
-        file.write_bytes(whole[:size])
+    damaged = [whole[:size] for size in (0, 4, 20, len(whole) // 2)]
+    damaged += [whole[:-100] + bytes(100), bytes(len(whole)), whole[:40] + b"?" + whole[41:]]
+    for content in damaged:
+        file.write_bytes(content)
         assert schema_of(opened(tmp_path / "in")) == schema_of(first)
-    assert looks == [2] * 4
+    assert looks == [2] * (1 + len(damaged))
     assert file.read_bytes() == whole
     file.unlink()
 
@@ -111,3 +115,33 @@ def test_a_store_that_was_damaged_or_is_only_read(
 
     monkeypatch.setattr(known_schema, "write_atomically", refused)
     assert schema_of(opened(tmp_path / "in")) == schema_of(first)
+
+
+def test_types_that_are_stated_count(tmp_path: Path, looks: list[int]) -> None:
+    """Whatever kind of mapping names them, and not where it lies in memory."""
+    write_folder(tmp_path / "in")
+    given = configparser.ConfigParser()
+    for kind in ("float32", "string", "float32"):
+        given["types"] = {"width": kind}
+        assert str(opened(tmp_path / "in", schema=given["types"])._plan.schema["width"]) in (kind, "float")
+    assert looks == [2, 2]
+
+
+def test_a_bucket_is_looked_into_less_than_a_disk(tmp_path: Path, looks: list[int]) -> None:
+    """What was found in few of its files is not taken for what all of a copy hold."""
+    write_folder(tmp_path / "in", shards=1)
+    files = fsspec.filesystem("memory")
+    files.put(str(tmp_path / "in"), "/known-schema", recursive=True)
+    for path in ("memory://known-schema", str(tmp_path / "in"), "memory://known-schema"):
+        ic.read_webdataset(path, workdir=tmp_path / "work", shard_identity="size")
+    assert looks == [1, 1]
+    files.rm("/known-schema", recursive=True)
+
+
+@pytest.mark.parametrize("wrong", [{"metadata": "jsn"}, {"id_col": ""}, {"schema": {"width": "no type"}}])
+def test_wrong_arguments_leave_no_store(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    """They are told before anything is made."""
+    write_folder(tmp_path / "in")
+    with pytest.raises(ParameterError):
+        opened(tmp_path / "in", **wrong)
+    assert not (tmp_path / "work").exists()

@@ -35,6 +35,6 @@ def describe() -> dict[str, str | int | float]:
         "processor": cpu_name(),
         "processors": processors(),
         "memory_gb": round(pages / 1e9),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "load": round(os.getloadavg()[0], 1),
     }

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import pyarrow as pa
 
 from imagecurate.errors import OutputError
-from imagecurate.remote import StorageOptions
-from imagecurate.shards import InputSchema, Shard, discover_schema
+from imagecurate.shards import InputSchema, Shard
 from imagecurate.shards.schema import INDEX_VERSION
 from imagecurate.store import Store, digest, write_atomically
 
@@ -22,28 +22,49 @@ __all__ = ["schema_of"]
 _VERSION: Final = 1
 #: Key of the Arrow schema's metadata under which all but the columns is kept.
 _BESIDES = b"imagecurate.schema"
+_FIELDS = [each.name for each in dataclasses.fields(InputSchema)]
+#: Bytes in front of a file that tell whether the rest is what was written.
+_DIGEST = 16
 
 
 def schema_of(
-    shards: Sequence[Shard], store: Store, *, storage_options: StorageOptions = None, **reading: Any
+    shards: Sequence[Shard], store: Store, reading: Mapping[str, Any], look: Callable[[], InputSchema]
 ) -> InputSchema:
-    """Give what ``discover_schema`` finds in some shards, from the store where it was found before.
+    """Give the columns that were found in some shards before, or look into them and keep what is found.
 
-    It holds as long as no tar and no parquet beside one changes, comes or goes; ``reading`` is that of
-    ``discover_schema``, whose errors these are.
+    It holds as long as no tar and no parquet beside one changes, comes or goes.
+
+    Parameters
+    ----------
+    shards : sequence of Shard
+    store : Store
+    reading : mapping
+        How they are read, as ``stated_reading`` gives it.
+    look : callable
+        Looks into the shards.
     """
-    seen = [[each.source, each.name, each.size, each.stamp, each.parquet_stamp] for each in shards]
-    path = store.schema(digest([_VERSION, INDEX_VERSION, repr(sorted(reading.items())), seen]))
-    with suppress(FileNotFoundError, pa.ArrowInvalid):  # not there yet, or cut off by a power loss
-        return _read(path.read_bytes())
-    schema = discover_schema(shards, storage_options=storage_options, **reading)
+    seen = "\0".join(
+        f"{each.source}\0{each.name}\0{each.size}\0{each.stamp}\0{each.parquet_stamp}\0{'://' in each.url}"
+        for each in shards
+    )
+    path = store.schema(digest([_VERSION, INDEX_VERSION, _FIELDS, reading, seen]))
+    with suppress(FileNotFoundError):
+        written = path.read_bytes()
+        if _digest(written[_DIGEST:]) == written[:_DIGEST]:  # else it was cut off by a power loss
+            return _read(written[_DIGEST:])
+    schema = look()
+    written = _written(schema)
     with suppress(OutputError):  # a store that is only read, or is full, says so when something has to be kept
-        write_atomically(path, lambda temporary: temporary.write_bytes(_written(schema)))
+        write_atomically(path, lambda temporary: temporary.write_bytes(_digest(written) + written))
     return schema
 
 
+def _digest(written: bytes) -> bytes:
+    return hashlib.blake2b(written, digest_size=_DIGEST).digest()
+
+
 def _written(schema: InputSchema) -> bytes:
-    besides = {each.name: getattr(schema, each.name) for each in dataclasses.fields(schema) if each.name != "fields"}
+    besides = {name: getattr(schema, name) for name in _FIELDS if name != "fields"}
     columns = pa.schema(list(schema.fields.items()), {_BESIDES: json.dumps(besides)})
     written: bytes = columns.serialize().to_pybytes()
     return written

@@ -20,7 +20,7 @@ from imagecurate.images import DecodePolicy
 from imagecurate.plan.plan import Plan
 from imagecurate.plan.shard_state import Work
 from imagecurate.remote import check_options
-from imagecurate.shards import InputSchema, find_shards
+from imagecurate.shards import InputSchema, discover_schema, find_shards, stated_reading
 from imagecurate.shards.types import common_type
 from imagecurate.store import Store, digest
 from imagecurate.workdir import open_store
@@ -58,9 +58,14 @@ def open_shards(
     options = dict(storage_options or {}) or None
     with reaching(path):
         shards = ShardList(find_shards(path, storage_options=options, identity=shard_identity))
+
+    def look() -> InputSchema:
+        with reaching(path):
+            return discover_schema(shards, storage_options=options, **reading)
+
+    stated = stated_reading(**reading)
     store = open_store(workdir, path, options)
-    with reaching(path):
-        schema = schema_of(shards, store, storage_options=options, **reading)
+    schema = schema_of(shards, store, stated, look)
     schemas = dict.fromkeys((shard.source for shard in shards), schema)
     plan = _plan(schemas, decode_policy or DecodePolicy())
     return shards, Work(plan, schemas, store, options, frames)

@@ -181,7 +181,7 @@ class _Export:
                     begun = self._begin(layout)
                     write = self._writer(layout.naming)
                     if begun is not None:
-                        share_out(_Shares(write, layout, begun), range(len(layout)), request.threads)
+                        self._share_out(_Shares(write, layout, begun))
                     with self._turn():
                         summary = self._known()
                         if summary is None:
@@ -218,6 +218,16 @@ class _Export:
             self._keep = True
         begun = claim.get("begun", self._request.fingerprint)  # what an earlier release began does not say
         return self._survivors.store / "claims" / f"export-{begun}"
+
+    def _share_out(self, shares: _Shares) -> None:
+        """Write the shards together with the other ranks."""
+        try:
+            share_out(shares, range(len(shares.layout)), self._request.threads)
+        except OSError:
+            # A rank that stood still for so long that others took it for dead finds nothing to write to, but all done.
+            with self._turn():  # who finished has it until the folder is cleared
+                if self._known() is None:
+                    raise
 
     def _finish(
         self,

@@ -5,6 +5,7 @@ Every rounding is that of timm and torchvision: one pixel more of a resized pict
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 __all__ = ["Placement", "Span", "place"]
@@ -75,6 +76,7 @@ class Placement:
         return Placement(replace(self.rows, reduction=reduction), replace(self.columns, reduction=reduction))
 
 
+@functools.lru_cache(maxsize=4096)
 def place(size: tuple[int, int], input_size: tuple[int, int], scale_size: tuple[int, int], crop_mode: str) -> Placement:
     """Work out how one picture is resized, cropped and padded.
 

@@ -52,7 +52,8 @@ def _with_torch(pixels: NDArray[np.uint8], placement: Placement, interpolation: 
     import torch
 
     operators = torch.ops.aten
-    resized = operators._upsample_bicubic2d_aa if interpolation == "bicubic" else operators._upsample_bilinear2d_aa
+    operator = operators._upsample_bicubic2d_aa if interpolation == "bicubic" else operators._upsample_bilinear2d_aa
+    resized = operator.default  # which of its signatures is meant takes as long to find out as a small picture
     rows, columns = placement.rows, placement.columns
     if not pixels.flags.writeable:  # torch warns of it
         pixels = pixels.copy()

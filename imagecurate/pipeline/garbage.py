@@ -115,7 +115,7 @@ def garbage_in(
         folder = _folder_of(file.path)
         if folders[folder] is None and (why := _why(file, folder, kept)):
             found.setdefault((why, folder), []).append(file)
-    if any(why != _LEFT and why != _ENDED for why, folder in found):
+    if any(why != _LEFT and why != _ENDED and folder != _SCHEMAS for why, folder in found):
         # Ranks would take for done what goes; one at work finds its log gone, and looks at every shard again.
         for file in files:
             folder = _folder_of(file.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 import uuid
@@ -10,6 +11,7 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from dask.utils import key_split
 from distributed import Client, Future, get_worker, wait
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
@@ -34,9 +36,13 @@ _LOOK_S = 5.0
 #: Seconds without any worker, after there were some, until a run gives up: long enough for machines to start again.
 _WITHOUT_WORKERS_S = 600.0
 
+#: Tasks after which a process forgets their names.  Dask remembers how it split the last 100,000, 20 MB of them.
+_NAMES = 1000
+
 #: Times that a task is brought to the workers, of which one may die meanwhile.
 _TRIES = 5
 
+_sent = itertools.count(1)
 #: In a worker, the task and the stop of each run that has work here.
 _runs: dict[str, tuple[Callable[[Any], Any], RunStop]] = {}
 
@@ -92,7 +98,13 @@ class _BrokenOff:
     """What a task gives that was told to stop: of an error, Dask would print each worker's traceback."""
 
 
+def _forget_names() -> None:
+    if next(_sent) % _NAMES == 0:
+        key_split.cache_clear()
+
+
 def _stoppably(call: Callable[[Any], Any], run: RunStop, item: Any) -> Any:
+    _forget_names()
     stop = _TaskStop(run)
     if stop.is_set():
         return _BrokenOff()
@@ -196,6 +208,7 @@ class _Run:
 
     def send(self, function: Callable[[str, Any], Any], item: Any) -> Future:
         """Send one item to a function of this module."""
+        _forget_names()
         future = self._client.submit(function, self._name, item, pure=False)
         self._under_way.add(future)
         return future

@@ -275,7 +275,7 @@ def run_record(work: Work, shards: Sequence[Shard], by_source: Mapping[str, Step
 
 
 def _reading(work: Work) -> AbstractContextManager[None]:
-    """Threads wait for each other only where there is no answer to wait for."""
+    """Threads wait for each other only where files are on a disk of this machine."""
     root = work.store.root
     return reading_in_turn() if isinstance(root, Path) and is_on_own_disk(root) else nullcontext()
 

@@ -93,6 +93,7 @@ class ShardPass:
         outcome = self._complete(self._all() if positions is None else positions, passed)
         for values in self.state.stages():
             if values.has_fresh or (tidy and values.has_parts):
+                computing()
                 values.finish()
         return outcome
 

@@ -18,6 +18,9 @@ from imagecurate.store import ERROR, POSITION
 
 __all__ = ["walk"]
 
+#: Rows above which a pass over what is stored is long enough for others to go on beside it.
+_MANY = 1 << 17
+
 
 def walk(
     state: ShardState | BlockState,
@@ -49,6 +52,8 @@ def walk(
     block : Block, optional
         Pixels of these rows.
     """
+    if len(positions) > _MANY:
+        computing()
     outcome = Outcome.untouched(positions)
     files = np.ones(len(positions), np.bool_)  # False where there is no image to read
     files[_record_failures(outcome, INDEX, np.arange(len(positions)), state.column(ERROR, positions))] = False
@@ -65,6 +70,8 @@ def walk(
             _join_step(state, number, step, outcome, stats)
         elif isinstance(step, FilterStep) and number >= passed:
             rows = np.flatnonzero(outcome.decided)
+            if not all(pa.types.is_primitive(state.plan.schema[name]) for name in step.expression.columns):
+                computing()  # texts take far longer to read and to compare than their names to look up
             # a constant expression names no column, but its length must be known
             columns = state.columns(step.expression.columns or (KEY,), positions[rows])
             passes, null = step.expression.passes(columns)
@@ -72,6 +79,7 @@ def walk(
         elif isinstance(step, ListStep) and number >= passed:
             rows = np.flatnonzero(outcome.decided)
             ids = state.column(step.on, positions[rows])
+            computing()  # the list may have to be made ready, or lie elsewhere
             gone = step.ids.contains(ids, state.tables) != step.keeps
             outcome.came[number] = int((~outcome.failed[rows]).sum())
             outcome.drop(number, rows[gone], ids.is_null().to_numpy(zero_copy_only=False)[gone])

@@ -38,7 +38,11 @@ def local_path(url: str) -> str | None:
 @functools.cache
 def is_on_own_disk(folder: Path) -> bool:
     """Whether a folder lies on a disk of this machine, and not on one that is asked for over a network."""
-    kinds = {Path(mount.mountpoint): mount.fstype for mount in psutil.disk_partitions(all=True)}
+    try:
+        mounts = psutil.disk_partitions(all=True)
+    except OSError:  # a container without /proc
+        return False
+    kinds = {Path(mount.mountpoint): mount.fstype for mount in mounts}
     place = folder.resolve()
     mounted = next((kinds[each] for each in (place, *place.parents) if each in kinds), "")
     return mounted.lower() in _OF_DISKS

@@ -4,7 +4,7 @@ from imagecurate.shards.find import find_shards
 from imagecurate.shards.index import index_shard
 from imagecurate.shards.naming import IMAGE_EXTENSIONS
 from imagecurate.shards.provisional import provisional_index
-from imagecurate.shards.schema import InputSchema, discover_schema
+from imagecurate.shards.schema import InputSchema, discover_schema, stated_reading
 from imagecurate.shards.shard import Shard
 from imagecurate.shards.sources import ByteSource, open_shard
 
@@ -18,4 +18,5 @@ __all__ = [
     "index_shard",
     "open_shard",
     "provisional_index",
+    "stated_reading",
 ]

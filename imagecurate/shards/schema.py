@@ -19,7 +19,7 @@ from imagecurate.shards.shard import Shard
 from imagecurate.shards.sidecar import IMAGE_FIELD
 from imagecurate.shards.types import common_type, settled_type, stated_type
 
-__all__ = ["InputSchema", "discover_schema"]
+__all__ = ["InputSchema", "discover_schema", "stated_reading"]
 
 METADATA_MODES: Final = ("auto", "parquet", "json", "none")
 IMAGE_MODES: Final = ("first", "all")
@@ -203,6 +203,21 @@ def discover_schema(
         in_parquet=tuple(answers) if parquets else (),
         differences=differ,
     )
+
+
+def stated_reading(
+    *, id_col: str = KEY, metadata: str = "auto", schema: Mapping[str, Any] | None = None, images: str = "first"
+) -> dict[str, Any]:
+    """Check what ``discover_schema`` is told of how to read; give it as JSON-like values.
+
+    Raises
+    ------
+    ParameterError
+        As ``discover_schema``.
+    """
+    stated = _stated(schema, id_col, metadata, images)
+    types = [[column, str(kind)] for column, kind in stated.items()]
+    return {"id_col": id_col, "metadata": metadata, "schema": types, "images": images}
 
 
 def _json_only(parquets: Sequence[Found], documents: Sequence[Found]) -> list[str]:

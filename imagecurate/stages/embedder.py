@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -225,13 +226,13 @@ class ImageEmbedder(ImageStage):
     @property
     def preprocessing(self) -> Preprocessing:
         """How a picture becomes the model's input, where there is no ``transform``."""
-        return Preprocessing(
-            input_size=_sides(self.input_size),
-            interpolation=self.interpolation,
-            crop_pct=self.crop_pct,
-            crop_mode=self.crop_mode,
-            mean=_three("mean", self.mean),
-            std=_three("std", self.std),
+        return _preprocessing(
+            _sides(self.input_size),
+            self.interpolation,
+            self.crop_pct,
+            self.crop_mode,
+            _three("mean", self.mean),
+            _three("std", self.std),
         )
 
     @property
@@ -387,6 +388,10 @@ def _stacked(batch: Any) -> NDArray[Any]:
     arrays = [np.asarray(picture) for picture in batch if picture is not None]
     nothing = np.zeros_like(arrays[0])
     return np.stack([nothing if picture is None else np.asarray(picture) for picture in batch])
+
+
+#: Made once, for it is asked for with every picture; 1 and 1.0 are two parameters.
+_preprocessing = functools.lru_cache(typed=True)(Preprocessing)
 
 
 def _sides(size: Any) -> tuple[int, int]:

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imagecurate.remote import RemotePath, StorageOptions
+from imagecurate.remote import RemotePath, StorageOptions, is_on_own_disk
 from imagecurate.store.packs import packs_of
 from imagecurate.store.writing import PART_ROWS, StorePath, write_atomically, write_table
 
@@ -228,8 +228,8 @@ def _open(path: StorePath, size: int | None = None) -> pq.ParquetFile | None:
     try:
         if isinstance(path, RemotePath):
             return pq.ParquetFile(path.open_ranges(size), pre_buffer=True)
-        # Buffered ahead, by threads of Arrow's, two columns of 10,000 numbers take twice as long.
-        return pq.ParquetFile(path, pre_buffer=False)
+        # Fetched ahead by threads of Arrow's, in few requests, two columns of 10,000 numbers take 136 µs, else 58 µs.
+        return pq.ParquetFile(path, pre_buffer=not is_on_own_disk(path.parent))
     except (FileNotFoundError, pa.ArrowInvalid):  # not there, or without a footer: written during a power loss
         return None
 

@@ -19,6 +19,7 @@ import imagecurate as ic
 from imagecurate.plan import execute, runs
 from imagecurate.plan.threads import computing, cores, reading_in_turn
 from imagecurate.remote import is_on_own_disk
+from imagecurate.tables import IdList
 
 #: Seconds that are never waited where all is well.
 LONG = 30
@@ -131,3 +132,18 @@ def test_shards_are_computed_side_by_side(tmp_path: Path, monkeypatch: pytest.Mo
         counts = opened(tmp_path / "in").pipe(stage()).filter("key != ''", name="all").counts()
         assert counts.left.iloc[-1] == 16
     assert len(turns) == 8
+
+
+def test_a_list_that_is_made_ready_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked up beside other shards, every time, for a list is not kept in the store."""
+    monkeypatch.setattr(execute, "cores", lambda: 2)
+    contains = IdList.contains
+
+    def met(self: IdList, *given: Any) -> Any:
+        MEETING.wait(LONG)
+        return contains(self, *given)
+
+    monkeypatch.setattr(IdList, "contains", met)
+    write_folder(tmp_path / "in", shards=2)
+    ds = opened(tmp_path / "in").exclude(["000000001"], on="key", name="known")
+    assert ds.counts().left.iloc[-1] == 7

@@ -155,6 +155,23 @@ def test_a_model_that_gives_something_else(kind: str, found: str) -> None:
         embed(embedder, prepared(embedder))
 
 
+def test_preprocessing_is_what_the_stage_says() -> None:
+    """Whatever equal parameters of other types other stages have."""
+
+    class Whole(Tiny):
+        crop_pct = 1
+
+    class Fraction(Tiny):
+        crop_pct = 1.0
+
+    class Strange(Tiny):
+        input_size = 8.0
+
+    assert [type(stage().preprocessing.crop_pct) for stage in (Whole, Fraction, Whole)] == [int, float, int]
+    with pytest.raises(ParameterError, match=r"8\.0"):
+        Strange()
+
+
 def test_fingerprint_counts_what_changes_results(tmp_path: Path) -> None:
     """Precision, preprocessing, weights and parameters, but neither batches nor threads nor where the file lies."""
     first, second = tmp_path / "a.pth", tmp_path / "b.pth"
